@@ -1,0 +1,43 @@
+"""What every test of the workspace needs: no network but loopback, no state of the user's, a farthing that is fresh."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Before any framework is imported: nothing of theirs may ask for input, report to its vendor or fetch a price list.
+os.environ.update(
+    {
+        "CREWAI_DISABLE_TELEMETRY": "true",
+        "CREWAI_DISABLE_TRACKING": "true",
+        "CREWAI_TRACING_ENABLED": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MODE": "PRODUCTION",
+        "LANGSMITH_TRACING": "false",
+        "OPENAI_API_KEY": "test-key",
+        "ANTHROPIC_API_KEY": "test-key",
+        "NO_COLOR": "1",
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run each test in an empty folder with no setting of the machine's own."""
+    home: Path = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("FARTHING_", "OTEL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.chdir(home)
+    yield
+    from farthing import setup  # noqa: PLC0415 - only where a test was run
+    from farthing.health import counters  # noqa: PLC0415 - as above
+
+    setup.shutdown(timeout=5)
+    counters.reset()

@@ -1,0 +1,81 @@
+"""farthing: who pays for every LLM call.
+
+Importing this package loads nothing but the context of attribution: no framework, no SDK, no price data. Everything
+else arrives with its first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+from farthing.context import attribute, carry, current
+
+if TYPE_CHECKING:
+    from farthing.api import aflush, price
+    from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
+    from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
+    from farthing.health import Health
+    from farthing.setup import configure, flush, health, shutdown
+
+__all__ = [
+    "Attribution",
+    "AttributionError",
+    "Call",
+    "ConfigurationError",
+    "Cost",
+    "CostLine",
+    "FarthingError",
+    "Health",
+    "PriceDataError",
+    "Provenance",
+    "Scope",
+    "Usage",
+    "aflush",
+    "attribute",
+    "carry",
+    "configure",
+    "current",
+    "flush",
+    "health",
+    "price",
+    "shutdown",
+]
+
+__version__: Final = "0.1.0"
+
+_HOMES: Final = {
+    "Attribution": "envelope",
+    "AttributionError": "errors",
+    "Call": "envelope",
+    "ConfigurationError": "errors",
+    "Cost": "envelope",
+    "CostLine": "envelope",
+    "FarthingError": "errors",
+    "Health": "health",
+    "PriceDataError": "errors",
+    "Provenance": "envelope",
+    "Scope": "envelope",
+    "Usage": "envelope",
+    "aflush": "api",
+    "configure": "setup",
+    "flush": "setup",
+    "health": "setup",
+    "price": "api",
+    "shutdown": "setup",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module when it is first used."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'farthing' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"farthing.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

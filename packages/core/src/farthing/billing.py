@@ -1,0 +1,341 @@
+"""From a finished run to a Call: who pays, how much, and which of two layers bills. Runs on the worker alone."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.trace import SpanKind
+
+from farthing import semconv
+from farthing.envelope import Call, Cost, Scope, Usage
+from farthing.guard import report_fault
+from farthing.policy import Layer
+from farthing.providers import canonical_provider
+from farthing.runs import Finish, Run, RunMap
+from farthing.sinks.spans import Rollup
+from farthing.usage import UsageReading, read_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from opentelemetry.util.types import AttributeValue
+
+    from farthing.delivery import Event
+    from farthing.health import Counters
+    from farthing.policy import Policy, Verdict
+    from farthing.pricing import PriceBook
+    from farthing.sinks.spans import OpenSpan, SpanSink
+
+__all__ = ["Billing"]
+
+_SETTLE_SECONDS: Final = 5.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ZERO: Final = Decimal(0)
+_NOTHING_BOUGHT: Final = Usage(input_tokens=0, output_tokens=0)
+
+
+class Billing:
+    """Turns runs into Calls and scopes into spans.
+
+    Args:
+        policy: Decides tags.
+        book: Gives the price book to use now.
+        spans: The span sink, which also gives each Call its ids.
+        sinks: Functions that take a batch of Calls, by the name under which their faults are counted.
+        runs: The open runs, for sweeping.
+        counters: What happened.
+        layers: The weakest tags: process and policy defaults.
+        run_timeout_seconds: The age at which an open run is closed as abandoned.
+        service: Name and instance id of this process's service.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        book: Callable[[], PriceBook],
+        spans: SpanSink,
+        sinks: Mapping[str, Callable[[Sequence[Call]], None]],
+        runs: RunMap,
+        counters: Counters,
+        layers: tuple[Layer, ...],
+        run_timeout_seconds: float,
+        service: tuple[str | None, str],
+    ) -> None:
+        self._policy = policy
+        self._book = book
+        self._spans = spans
+        self._sinks = sinks
+        self._runs = runs
+        self._counters = counters
+        self._layers = layers
+        self._run_timeout_ns = int(run_timeout_seconds * 1e9)
+        self._service = service
+        self._unlinked: list[tuple[float, Run]] = []
+        self._outer: list[tuple[float, Run]] = []
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Work through a batch of events in the order in which they were submitted.
+
+        Raises:
+            Nothing of its own.
+        """
+        calls: list[Call] = []
+        for kind, run in events:
+            try:
+                if kind == "scope-open":
+                    self._open_scope(run)
+                elif kind == "scope-close":
+                    self._close_scope(run)
+                else:
+                    calls.extend(self._settle(run))
+            except Exception as error:  # noqa: BLE001 - one run's fault must not take the batch along
+                report_fault("farthing.billing", error, self._counters)
+                if kind == "call":
+                    self._counters.add("dropped", "fault")
+        self._write(calls)
+
+    def tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
+        """Close what waited too long; with `final`, what waits for another layer is settled now."""
+        now = time.monotonic()
+        calls: list[Call] = []
+        late, self._unlinked = _split(self._unlinked, now, everything=final)
+        calls.extend(self._bill(run) for run in late)
+        late, self._outer = _split(self._outer, now, everything=final)
+        for outer in late:
+            calls.extend(self._close_inner(outer))
+        for run in self._runs.older_than(time.time_ns() - self._run_timeout_ns):
+            run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout")
+            if run.kind == "call":
+                calls.extend(self._settle(run))
+            else:
+                self._close_scope(run)
+        self._write(calls)
+
+    def _write(self, calls: Sequence[Call]) -> None:
+        if not calls:
+            return
+        for name, write in self._sinks.items():
+            try:
+                write(calls)
+            except Exception as error:  # noqa: BLE001 - one sink's fault must not starve the others
+                report_fault(f"farthing.sinks.{name}", error, self._counters)
+
+    def _settle(self, run: Run) -> Iterator[Call]:
+        """Decide which layer bills a call, waiting where the other layer has not spoken yet."""
+        if run.inner:
+            self._counters.add("duplicates", "layer")
+            if all(inner.finish is not None for inner in run.inner):
+                return
+            self._outer.append((time.monotonic() + _SETTLE_SECONDS, run))
+        elif run.outer_key is not None and run.outer is None:
+            self._unlinked.append((time.monotonic() + _SETTLE_SECONDS, run))
+        else:
+            yield self._bill(run)
+
+    def _close_inner(self, outer: Run) -> Iterator[Call]:
+        """Bill what an inner layer began and never reported with what the outer layer saw."""
+        for inner in outer.inner:
+            if inner.finish is None and self._runs.take(inner.key) is not None:
+                inner.finish = outer.finish
+                yield self._bill(inner)
+
+    def _open_scope(self, run: Run) -> None:
+        name = f"{run.operation} {run.name}" if run.name else run.operation
+        attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
+        if run.name:
+            attributes[semconv.AGENT_NAME if run.scope_kind == "agent" else semconv.WORKFLOW_NAME] = run.name
+        run.span = self._start_span(run, name, SpanKind.INTERNAL, attributes)
+        if _spanned_parent(run) is None:
+            run.rollup = Rollup()
+
+    def _close_scope(self, run: Run) -> None:
+        if run.span is None or run.finish is None:
+            return
+        self._spans.close_scope(
+            run.span,
+            attribution=self._verdict(run).attribution,
+            rollup=run.rollup if isinstance(run.rollup, Rollup) else None,
+            error_type=run.finish.error_type,
+            failed=run.finish.outcome == "error",
+            ended_ns=max(run.finish.ended_ns, run.started_ns),
+        )
+        run.rollup = None
+
+    def _start_span(self, run: Run, name: str, kind: SpanKind, attributes: dict[str, AttributeValue]) -> OpenSpan:
+        above = _spanned_parent(run)
+        context = above.span.child_context() if above is not None and above.span is not None else run.context
+        return self._spans.open(name, kind=kind, started_ns=run.started_ns, parent=context, attributes=attributes)
+
+    def _verdict(self, run: Run) -> Verdict:
+        return self._policy.resolve(_layers(run, self._layers))
+
+    def _bill(self, run: Run) -> Call:
+        finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
+        provider = canonical_provider(finish.provider or run.provider)
+        reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
+        cost, usage = self._cost(run, finish, provider, reading)
+        verdict = self._verdict(run)
+        attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
+        if provider is not None:
+            attributes[semconv.PROVIDER_NAME] = provider
+        if run.model is not None:
+            attributes[semconv.REQUEST_MODEL] = run.model
+        span = self._start_span(
+            run, f"{run.operation} {run.model}" if run.model else run.operation, SpanKind.CLIENT, attributes
+        )
+        ended_ns = max(finish.ended_ns, run.started_ns)
+        first_chunk_ns = finish.first_chunk_ns or run.first_chunk_ns
+        call = Call(
+            call_id=run.call_id,
+            operation_id=run.operation_id,
+            attempt=run.attempt,
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            parent_span_id=span.parent_span_id,
+            started_at=_moment(run.started_ns),
+            ended_at=_moment(ended_ns),
+            framework=run.framework,
+            operation=run.operation,
+            provider=provider,
+            request_model=run.model,
+            response_model=finish.response_model,
+            response_id=finish.response_id,
+            service_tier=finish.service_tier or reading.service_tier or run.tier,
+            attribution=verdict.attribution,
+            attribution_source=verdict.sources,
+            violations=verdict.violations,
+            usage=usage,
+            cost=cost,
+            outcome=finish.outcome,
+            error_type=finish.error_type,
+            finish_reason=finish.finish_reason,
+            streaming=run.streaming,
+            time_to_first_chunk_seconds=(
+                None if first_chunk_ns is None else max(0.0, (first_chunk_ns - run.started_ns) / 1e9)
+            ),
+            scopes=_scopes(run),
+            details=dict(run.details),
+            service_name=self._service[0],
+            service_instance_id=self._service[1],
+        )
+        self._spans.close_call(span, call, ended_ns=ended_ns)
+        self._count(run, call)
+        return call
+
+    def _cost(self, run: Run, finish: Finish, provider: str | None, reading: UsageReading) -> tuple[Cost, Usage | None]:
+        """Price what was bought; what the provider never told stays unknown."""
+        reported = finish.reported_usd if finish.reported_usd is not None else reading.reported_usd
+        if finish.cache_hit:
+            would = self._price(run, finish, provider, reading)
+            saved = would.amount_usd
+            return Cost(amount_usd=_ZERO, status="cache_hit", source="cache", saved_usd=saved), _NOTHING_BOUGHT
+        if finish.billed is False and reading.usage is None:
+            return Cost(amount_usd=_ZERO, status="not_billed", source="provider"), None
+        if reading.usage is None:
+            return Cost(amount_usd=None, status="unreported", flags=reading.flags, reported_usd=reported), None
+        cost = self._price(run, finish, provider, reading)
+        if reading.flags:
+            cost = cost.model_copy(update={"flags": (*cost.flags, *reading.flags)})
+        return cost, reading.usage
+
+    def _price(self, run: Run, finish: Finish, provider: str | None, reading: UsageReading) -> Cost:
+        """Price by the model that answered; by the requested one where the book does not know the other."""
+        reported = finish.reported_usd if finish.reported_usd is not None else reading.reported_usd
+        # A tier that was asked for is no price: only the served one is billed, and a reply that names none is standard
+        # unless the framework says nothing of tiers at all.
+        tier = finish.service_tier or reading.service_tier or run.tier
+        moment = _moment(run.started_ns)
+        cost: Cost | None = None
+        for model in dict.fromkeys((finish.response_model, run.model)):
+            if model is None:
+                continue
+            cost = self._book().price(
+                provider,
+                model,
+                reading.usage,
+                at=moment,
+                tier=tier,
+                context=finish.price_context,
+                reported_usd=reported,
+            )
+            if cost.amount_usd is not None or "context-not-priced" in cost.flags:
+                return cost
+        return cost or Cost(amount_usd=None, status="unpriced", flags=("no-model-name",), reported_usd=reported)
+
+    def _count(self, run: Run, call: Call) -> None:
+        self._counters.add("calls", call.cost.status)
+        for violation in call.violations:
+            self._counters.add("violations", violation)
+        scope = run.parent
+        while scope is not None:
+            if isinstance(scope.rollup, Rollup):
+                scope.rollup.add(call)
+            scope = scope.parent
+
+
+def _split(
+    waiting: list[tuple[float, Run]], now: float, *, everything: bool
+) -> tuple[list[Run], list[tuple[float, Run]]]:
+    """Part the runs whose time has come from those that may wait on."""
+    due = [run for deadline, run in waiting if everything or deadline <= now or _answered(run)]
+    left = [] if everything else [(deadline, run) for deadline, run in waiting if deadline > now and not _answered(run)]
+    return due, left
+
+
+def _answered(run: Run) -> bool:
+    """Say whether the other layer has spoken since."""
+    return run.outer is not None if run.outer_key is not None else all(i.finish is not None for i in run.inner)
+
+
+def _layers(run: Run, weakest: tuple[Layer, ...]) -> Iterator[Layer]:
+    """Order the tags of a run by Law 6: call, enclosing attribute(), handler, process, policy."""
+    lineage: list[Run] = []
+    step: Run | None = run
+    while step is not None:
+        lineage.append(step)
+        if step.outer is not None and step is run:
+            lineage.append(step.outer)
+        step = step.parent
+    for link in lineage:
+        if link.own_tags:
+            yield Layer("call", link.own_tags, strict=False)
+    for link in lineage:
+        if link.scope_tags:
+            yield Layer("attribute", link.scope_tags, strict=True)
+    # A gateway's logger is installed for a whole process: below another layer its defaults are the weakest.
+    for link in lineage if run.outer is None else [*lineage[1:], run]:
+        if link.handler_tags:
+            yield Layer("handler", link.handler_tags, strict=True)
+    yield from weakest
+
+
+def _spanned_parent(run: Run) -> Run | None:
+    parent = run.parent
+    while parent is not None and parent.span is None:
+        parent = parent.parent
+    return parent
+
+
+def _scopes(run: Run) -> tuple[Scope, ...]:
+    found: list[Scope] = []
+    scope = run.parent
+    while scope is not None:
+        if scope.span is not None:
+            found.append(
+                Scope(
+                    kind=scope.scope_kind,
+                    name=scope.name,
+                    span_id=scope.span.span_id,
+                    started_at=_moment(scope.started_ns),
+                )
+            )
+        scope = scope.parent
+    return tuple(reversed(found))
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,0 +1,167 @@
+"""The worker between the meter and the sinks: a bounded queue, one thread, batches, flush, fork and exit."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from farthing.guard import report_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from farthing.health import Counters
+    from farthing.runs import Run
+
+__all__ = ["Delivery", "Event"]
+
+Event = tuple[str, "Run"]
+
+_GATHER_SECONDS: Final = 0.05
+_IDLE_SECONDS: Final = 1.0
+_MAX_BATCH: Final = 500
+_STRUCTURE_SHARE: Final = 0.9
+
+
+class Delivery:
+    """Moves work off the caller's thread.
+
+    Args:
+        handle: Gets batches of events, on the worker.
+        tick: Called about once a second on the worker, for sweeping.
+        max_queue: Above it, events are dropped and counted: structure from 90 % on, bills only when full.
+        counters: Where drops are counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        handle: Callable[[list[Event]], None],
+        tick: Callable[[bool], None],
+        max_queue: int,
+        counters: Counters,
+    ) -> None:
+        self._handle = handle
+        self._tick = tick
+        self._max: Final = max_queue
+        self._counters = counters
+        self._start_afresh()
+        _alive.add(self)
+
+    def _start_afresh(self) -> None:
+        self._queue: deque[Event | threading.Event] = deque()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._pid = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def submit(self, kind: str, run: Run) -> None:
+        """Hand over an event; never blocks.
+
+        Raises:
+            Nothing.
+        """
+        waiting = len(self._queue)
+        if waiting >= self._max or (kind != "call" and waiting >= self._max * _STRUCTURE_SHARE):
+            self._counters.add("dropped", f"queue-full:{kind}")
+            return
+        self._queue.append((kind, run))
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._thread is None:
+            self._ensure_thread()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything submitted so far was handled.
+
+        Args:
+            timeout: In seconds.
+
+        Returns:
+            Whether that happened in time.
+        """
+        if self._thread is None and not self._queue:
+            return True
+        done = threading.Event()
+        self._queue.append(done)
+        self._wake.set()
+        self._ensure_thread()
+        return done.wait(max(timeout, 0.0))
+
+    def stop(self, timeout: float) -> bool:
+        """Flush, then end the worker."""
+        flushed = self.flush(timeout)
+        self._stopping = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(0.2)
+        return flushed
+
+    def after_fork_in_child(self) -> None:
+        """Begin again: what the parent queued is the parent's to deliver."""
+        self._start_afresh()
+
+    def _ensure_thread(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
+                self._thread = threading.Thread(target=self._work, name="farthing", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        last_tick = time.monotonic()
+        while True:
+            self._wake.wait(_IDLE_SECONDS)
+            if self._queue and not self._stopping:
+                time.sleep(_GATHER_SECONDS)  # a batch costs less than its parts, and the caller keeps the interpreter
+            self._wake.clear()
+            self._drain()
+            if time.monotonic() - last_tick >= _IDLE_SECONDS:
+                last_tick = time.monotonic()
+                self._safely(lambda: self._tick(False))
+            if self._stopping and not self._queue:
+                return
+
+    def _drain(self) -> None:
+        batch: list[Event] = []
+        while self._queue:
+            item = self._queue.popleft()
+            if isinstance(item, threading.Event):
+                self._safely(lambda batch=batch: self._handle(batch))
+                batch = []
+                self._safely(lambda: self._tick(True))
+                item.set()
+                continue
+            batch.append(item)
+            if len(batch) >= _MAX_BATCH:
+                self._safely(lambda batch=batch: self._handle(batch))
+                batch = []
+        if batch:
+            self._safely(lambda: self._handle(batch))
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the worker must outlive any fault
+            report_fault("farthing.delivery", error, self._counters)
+
+
+_alive: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for delivery in list(_alive):
+        delivery.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,83 @@
+"""What happened to every call: counters that add up, for health(), the doctor and the metrics."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["Counters", "Health", "counters"]
+
+_MAX_REASONS = 1_000
+
+
+class Counters:
+    """Counts by name and reason; any thread may add."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+        self.last_error: str | None = None
+
+    def add(self, name: str, reason: str = "", count: int = 1) -> None:
+        """Count something that happened."""
+        with self._lock:
+            if len(self._counts) >= _MAX_REASONS and (name, reason) not in self._counts:
+                reason = "other"
+            self._counts[name, reason] += count
+
+    def total(self, name: str) -> int:
+        """Give the count of a name over all reasons."""
+        with self._lock:
+            return sum(count for (counted, _), count in self._counts.items() if counted == name)
+
+    def by_reason(self, name: str) -> dict[str, int]:
+        """Give the counts of a name by reason."""
+        with self._lock:
+            return {reason: count for (counted, reason), count in self._counts.items() if counted == name}
+
+    def snapshot(self) -> dict[tuple[str, str], int]:
+        """Give all counts."""
+        with self._lock:
+            return dict(self._counts)
+
+    def reset(self) -> None:
+        """Start from nothing: a forked child answers for itself alone."""
+        with self._lock:
+            self._counts.clear()
+            self.last_error = None
+
+
+counters = Counters()
+"""The process's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What farthing did in this process since it started."""
+
+    configured: bool
+    calls: int
+    """Calls recorded: one for every provider attempt that was seen to end."""
+    priced: int
+    unpriced: int
+    """Usage known, price not."""
+    unreported: int
+    """The provider's usage never arrived."""
+    cache_hits: int
+    not_billed: int
+    """Refused by the provider; nothing was bought."""
+    duplicates: int
+    """Ends or layers of a call that was already billed."""
+    open_runs: int
+    queued: int
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    """Calls that are nowhere, by reason; anything here is a loss."""
+    exported: dict[str, int] = field(default_factory=dict[str, int])
+    """Spans and metric batches by result, as the exporter reported them."""
+    ledger_written: int = 0
+    ledger_failed: int = 0
+    violations: dict[str, int] = field(default_factory=dict[str, int])
+    faults: dict[str, int] = field(default_factory=dict[str, int])
+    """Errors of farthing's own, by place."""
+    last_error: str | None = None

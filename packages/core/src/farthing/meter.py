@@ -1,0 +1,273 @@
+"""The one entrance for every plugin: start and finish an operation, on the caller's thread, in microseconds.
+
+Nothing here prices, writes, logs or touches a span: values are captured and handed to the worker. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry import context as otel_context
+
+from farthing import context as attribution_context
+from farthing.context import NOTHING
+from farthing.guard import guarded
+from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_probes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from farthing.envelope import Outcome
+    from farthing.health import Counters
+
+__all__ = ["Finish", "Meter"]
+
+_NO_DETAILS: Final[Mapping[str, str]] = {}
+_MAX_WAITING: Final = 1_000
+
+
+class Meter:
+    """Turns the events of a framework into runs for the worker.
+
+    Args:
+        runs: Where open runs are kept.
+        submit: Hands `(kind, run)` to the worker; kinds are scope-open, scope-close and call.
+        counters: Where duplicates and unknown ends are counted.
+    """
+
+    def __init__(self, *, runs: RunMap, submit: Callable[[str, Run], None], counters: Counters) -> None:
+        self.runs: Final = runs
+        self._submit = submit
+        self._counters = counters
+        self._waiting: dict[Hashable, list[Run]] = {}
+        self._lock = threading.Lock()
+
+    @guarded
+    def start_call(
+        self,
+        key: Hashable,
+        *,
+        framework: str,
+        operation: str,
+        provider: str | None,
+        model: str | None,
+        parent_key: Hashable | None = None,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        details: Mapping[str, str] = _NO_DETAILS,
+        streaming: bool = False,
+        tier: str | None = None,
+        attempt: int = 1,
+        operation_id: str | None = None,
+        started_ns: int | None = None,
+        inner: bool = False,
+        late_report: bool = False,
+        unordered: bool = False,
+    ) -> None:
+        """Begin one provider attempt.
+
+        Args:
+            key: Names the attempt in its framework; a second start of an open key only adds its handler's tags.
+            framework: litellm, langchain or crewai.
+            operation: `gen_ai.operation.name`.
+            provider: In any spelling.
+            model: As requested.
+            parent_key: The key of the enclosing scope.
+            tags: The call's own tags, as written.
+            handler_tags: The defaults of the handler.
+            details: Names the framework gives for free.
+            streaming: Whether the reply is streamed.
+            tier: The service tier asked for.
+            attempt: Counts from 1 within an operation.
+            operation_id: Shared by the attempts of one operation; None makes this one its own operation.
+            started_ns: Nanoseconds since the epoch; None is now.
+            inner: Whether this layer sits at the provider, below frameworks that see the same call.
+            late_report: Whether the end is reported from elsewhere after the framework's call has returned.
+            unordered: Whether the end may be seen before the start.
+
+        Raises:
+            Nothing.
+        """
+        if unordered and self.runs.finished(key):
+            return
+        run = Run(
+            key=key,
+            kind="call",
+            framework=framework,
+            operation=operation,
+            name=model or "",
+            scope_kind="",
+            provider=provider,
+            model=model,
+            parent=None if parent_key is None else self.runs.get(parent_key),
+            own_tags=tags,
+            scope_tags=attribution_context.current(),
+            handler_tags=handler_tags,
+            details=details,
+            context=otel_context.get_current(),
+            started_ns=started_ns or time.time_ns(),
+            streaming=streaming,
+            tier=tier,
+            attempt=attempt,
+            operation_id=operation_id,
+            late_report=late_report,
+        )
+        self._open(run, inner=inner)
+
+    @guarded
+    def finish_call(self, key: Hashable, finish: Finish, *, started: Callable[[], None] | None = None) -> None:
+        """End one provider attempt; only the first end of a key counts.
+
+        Args:
+            key: As at the start.
+            finish: What the framework reports.
+            started: Begins the run now, for frameworks that may report an end whose start was never seen.
+
+        Raises:
+            Nothing.
+        """
+        run = self.runs.take(key)
+        if run is None and started is not None and not self.runs.finished(key):
+            started()
+            run = self.runs.take(key)
+        if run is None:
+            self._counters.add("duplicates" if self.runs.finished(key) else "unknown_ends", "end")
+            return
+        run.finish = finish
+        self._submit("call", run)
+
+    @guarded
+    def first_chunk(self, key: Hashable) -> None:
+        """Note that the first piece of a streamed reply arrived."""
+        run = self.runs.get(key)
+        if run is not None and run.first_chunk_ns is None:
+            run.first_chunk_ns = time.time_ns()
+
+    @guarded
+    def start_scope(
+        self,
+        key: Hashable,
+        *,
+        framework: str,
+        kind: str,
+        name: str,
+        parent_key: Hashable | None = None,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        started_ns: int | None = None,
+    ) -> None:
+        """Begin a piece of enclosing work: a chain, an agent, a crew, a task.
+
+        Args:
+            key: Names the scope in its framework.
+            framework: litellm, langchain or crewai.
+            kind: workflow, agent or task.
+            name: A stable, low-cardinality name; never a prompt.
+            parent_key: The key of the enclosing scope.
+            tags: Tags of this scope, inherited by all calls below.
+            handler_tags: The defaults of the handler.
+            started_ns: Nanoseconds since the epoch; None is now.
+
+        Raises:
+            Nothing.
+        """
+        run = Run(
+            key=key,
+            kind="scope",
+            framework=framework,
+            operation="invoke_agent" if kind == "agent" else "invoke_workflow",
+            name=name,
+            scope_kind=kind,
+            provider=None,
+            model=None,
+            parent=None if parent_key is None else self.runs.get(parent_key),
+            own_tags=tags,
+            scope_tags=attribution_context.current(),
+            handler_tags=handler_tags,
+            details=_NO_DETAILS,
+            context=otel_context.get_current(),
+            started_ns=started_ns or time.time_ns(),
+            streaming=False,
+            tier=None,
+            attempt=1,
+            operation_id=None,
+            late_report=False,
+        )
+        if self._open(run, inner=False):
+            self._submit("scope-open", run)
+
+    @guarded
+    def finish_scope(
+        self,
+        key: Hashable,
+        *,
+        outcome: Outcome = "success",
+        error_type: str | None = None,
+        ended_ns: int | None = None,
+    ) -> None:
+        """End a scope; with `cancelled`, the calls still open below it end too, as their framework says no more.
+
+        Raises:
+            Nothing.
+        """
+        run = self.runs.take(key)
+        if run is None:
+            return
+        moment = ended_ns or time.time_ns()
+        if outcome == "cancelled":
+            for call in self.runs.below(run):
+                call.finish = Finish(ended_ns=moment, outcome="cancelled", error_type=error_type)
+                self._submit("call", call)
+        run.finish = Finish(ended_ns=moment, outcome=outcome, error_type=error_type)
+        self._submit("scope-close", run)
+
+    def _open(self, run: Run, *, inner: bool) -> bool:
+        """Register a run; say whether it is new."""
+        if inner:
+            self._link_outer(run)
+        standing, evicted = self.runs.add(run)
+        if evicted is not None:
+            self.abandon(evicted, "evicted")
+        if standing is not run:
+            if run.handler_tags:
+                standing.handler_tags = {**run.handler_tags, **standing.handler_tags}
+            return False
+        if self._waiting and (waiting := self._waiting.pop(run.key, None)):
+            for below in waiting:
+                _link(below, run)
+        return True
+
+    def _link_outer(self, run: Run) -> None:
+        """Find the outer layer's open call that this one serves, if any."""
+        key = CURRENT_CALL.get()
+        if key is not None and (outer := self.runs.get(key)) is not None:
+            run.outer_key = key
+            _link(run, outer)
+            return
+        for probe in outer_probes:
+            key = probe()
+            if key is None:
+                continue
+            run.outer_key = key
+            outer = self.runs.get(key)
+            if outer is not None:
+                _link(run, outer)
+            elif len(self._waiting) < _MAX_WAITING:
+                with self._lock:
+                    self._waiting.setdefault(key, []).append(run)
+            return
+
+    def abandon(self, run: Run, reason: str) -> None:
+        """Hand over a run whose end was never reported."""
+        run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason)
+        self._submit("call" if run.kind == "call" else "scope-close", run)
+
+
+def _link(run: Run, outer: Run) -> None:
+    outer.inner.append(run)
+    run.outer = outer
+    run.parent = outer.parent
+    run.operation_id = outer.call_id
+    run.attempt = len(outer.inner)

@@ -1,0 +1,210 @@
+"""What can be set, and from where: configure() > FARTHING_* and OTEL_* variables > farthing.toml > defaults.
+
+Every fault is raised as one sentence that names the place, the key and what would be accepted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from farthing.dimensions import canonical_name
+from farthing.envelope import DIMENSIONS
+from farthing.errors import ConfigurationError
+from farthing.pricing import PricesSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Settings", "load_settings"]
+
+DimensionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+FILE_NAME: Final = "farthing.toml"
+_LIST_VARIABLES: Final = frozenset({"extra_dimensions", "metric_dimensions"})
+_TABLE_VARIABLES: Final = frozenset({"defaults", "aliases"})
+
+
+class Settings(BaseModel):
+    """Everything that can be set; each key is also `FARTHING_<KEY>` and a key of farthing.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    """False: plugins do nothing at all."""
+    service_name: str | None = None
+    """None: OTEL_SERVICE_NAME."""
+    ledger: str | None = None
+    """A folder; None is the platform's per-user state folder, "off" keeps no ledger."""
+    otlp_endpoint: str | None = None
+    """Base URL of an OTLP/HTTP receiver; None: the standard OTEL_EXPORTER_OTLP_* variables decide."""
+    attribution_prefix: str = "attribution"
+    """What attribution attributes start with; empty gives bare `feature`, `route`, ..."""
+    defaults: dict[str, str] = Field(default_factory=dict[str, str])
+    """Process defaults: dimension to value."""
+    extra_dimensions: tuple[DimensionName, ...] = ()
+    """Dimensions beside the standard ones."""
+    aliases: dict[str, str] = Field(default_factory=dict[str, str])
+    """Further spellings: spelling to dimension."""
+    metric_dimensions: tuple[str, ...] = ("feature", "route", "task_type", "team", "environment", "plan")
+    """Dimensions that become metric labels; keep tenants and users out, their number has no bound."""
+    queue_size: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
+    """Events that may wait for the worker."""
+    max_open_calls: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
+    call_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    """The age at which a call that nobody ended is closed as abandoned."""
+    exit_timeout_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
+    """How long the end of the process may wait for delivery."""
+    prices: PricesSettings = Field(default_factory=PricesSettings)
+
+    @field_validator("defaults", "aliases")
+    @classmethod
+    def _short_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not name or len(name) > 64:  # noqa: PLR2004 - a name, not a text
+                message = "names are 1 to 64 characters long"
+                raise ValueError(message)
+        return value
+
+    def dimensions(self) -> frozenset[str]:
+        """Give all dimensions, standard and declared."""
+        return frozenset((*DIMENSIONS, *self.extra_dimensions))
+
+
+def load_settings(arguments: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read all sources and merge them, the strongest last.
+
+    Args:
+        arguments: What was given to configure().
+        environ: The environment; None is the process's.
+
+    Raises:
+        ConfigurationError: A file cannot be read, a key is unknown or a value does not fit.
+    """
+    variables = os.environ if environ is None else environ
+    merged: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    path, table = _read_file(variables)
+    for source, values in (
+        (str(path), table),
+        ("environment", _read_variables(variables)),
+        ("configure()", arguments),
+    ):
+        for key, value in values.items():
+            merged[key] = value
+            places[key] = f"FARTHING_{key.upper()}" if source == "environment" else source
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error.errors()[0], places)) from None
+    _check_names(settings, places)
+    return settings
+
+
+def _read_file(variables: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
+    named = variables.get("FARTHING_CONFIG")
+    path = Path(named) if named else Path.cwd() / FILE_NAME
+    if not named and not path.is_file():
+        return _read_pyproject()
+    return path, _parse(path)
+
+
+def _read_pyproject() -> tuple[Path | None, Mapping[str, Any]]:
+    path = Path.cwd() / "pyproject.toml"
+    if not path.is_file():
+        return None, {}
+    try:
+        table: object = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("farthing", {})
+    except (OSError, ValueError):
+        return None, {}  # a pyproject.toml of somebody else's that does not parse is theirs to mend
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: [tool.farthing] must be a table")
+    return path, cast("dict[str, Any]", table)
+
+
+def _parse(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}. Mend the line or remove the file.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not UTF-8 text. Save the file as UTF-8.") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(
+            f"{path}: cannot be read ({reason}). Mend FARTHING_CONFIG or the permissions."
+        ) from None
+
+
+def _read_variables(variables: Mapping[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key in Settings.model_fields:
+        raw = variables.get(f"FARTHING_{key.upper()}")
+        if raw is None or key == "prices":
+            continue
+        if key in _LIST_VARIABLES:
+            found[key] = tuple(part.strip() for part in raw.split(",") if part.strip())
+        elif key in _TABLE_VARIABLES:
+            found[key] = _pairs(f"FARTHING_{key.upper()}", raw)
+        else:
+            found[key] = raw
+    return found
+
+
+def _pairs(variable: str, raw: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in raw.split(","):
+        if not part.strip():
+            continue
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{variable}: {part.strip()[:40]!r} is no pair; write name=value,name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _check_names(settings: Settings, places: Mapping[str, str]) -> None:
+    dimensions = settings.dimensions()
+    named = (
+        ("defaults", [settings.aliases.get(canonical_name(n), canonical_name(n)) for n in settings.defaults]),
+        ("aliases", list(settings.aliases.values())),
+        ("metric_dimensions", list(settings.metric_dimensions)),
+    )
+    for key, names in named:
+        for name in names:
+            if name not in dimensions:
+                raise ConfigurationError(
+                    f"{places.get(key, 'farthing')}: {key}: {name!r} is no dimension{_near(name, dimensions)}. "
+                    "Declare it in extra_dimensions, or use one of: " + ", ".join(sorted(dimensions))
+                )
+
+
+def _explain(error: ErrorDetails, places: Mapping[str, str]) -> str:
+    location = [str(part) for part in error["loc"]] or ["(root)"]
+    key = ".".join(location)
+    place = places.get(location[0], "farthing")
+    if error["type"] == "extra_forbidden":
+        if len(location) == 1:
+            known = list(Settings.model_fields)
+            return f"{place}: unknown key {key!r}{_near(location[0], known)}. Known keys: {', '.join(known)}"
+        return f"{place}: unknown key {key!r}. Remove it or mend its spelling."
+    problem = error["msg"].removeprefix("Value error, ")
+    shown = error.get("input")
+    given = f" (given: {shown!r})" if isinstance(shown, (bool, int, float)) or _is_short(shown) else ""
+    return f"{place}: {key}: {problem}{given}"
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 60  # noqa: PLR2004 - one line of a message
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

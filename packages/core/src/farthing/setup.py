@@ -1,0 +1,345 @@
+"""configure(): the settings, the providers and the one runtime of this process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from farthing import export
+from farthing.billing import Billing
+from farthing.delivery import Delivery
+from farthing.errors import ConfigurationError
+from farthing.guard import report_fault
+from farthing.health import Counters, Health, counters
+from farthing.meter import Meter
+from farthing.policy import Layer, Policy
+from farthing.pricing import PriceBook, default_book
+from farthing.runs import RunMap
+from farthing.settings import Settings, load_settings
+from farthing.sinks.ledger import LedgerSink
+from farthing.sinks.metrics import MetricSink
+from farthing.sinks.spans import SpanSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+__all__ = ["Runtime", "configure", "flush", "get_meter", "health", "runtime", "settlers", "shutdown"]
+
+settlers: Final[list[Callable[[float], None]]] = []
+"""Functions of plugins that let their framework deliver late events, given seconds; called before a flush."""
+
+_LATE_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.005
+
+
+class Runtime:
+    """Everything that one configuration needs, built once.
+
+    Args:
+        settings: Validated settings.
+        explicit: Whether configure() asked for it.
+        providers: The tracer and meter providers that were given.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        explicit: bool,
+        providers: tuple[TracerProvider | None, MeterProvider | None] = (None, None),
+    ) -> None:
+        self.settings: Final = settings
+        self.explicit = explicit
+        """Whether configure() was called; what configured itself may still be replaced."""
+        self.instance_id: Final = str(uuid4())
+        self.counters: Final[Counters] = counters
+        self.runs: Final = RunMap(max_open=settings.max_open_calls)
+        self.telemetry: Final = export.Telemetry(
+            endpoint=settings.otlp_endpoint,
+            service_name=settings.service_name,
+            instance_id=self.instance_id,
+            counters=self.counters,
+            given=providers,
+        )
+        self.ledger: Final = LedgerSink(ledger_folder(settings)) if settings.ledger != "off" else None
+        prefix = settings.attribution_prefix
+        spans = SpanSink(tracer=self.telemetry.tracer, prefix=prefix)
+        metrics = MetricSink(
+            meter=self.telemetry.meter,
+            dimensions=settings.metric_dimensions,
+            prefix=prefix,
+            events=self.counters.snapshot,
+        )
+        sinks = {"metrics": metrics.write}
+        if self.ledger is not None:
+            sinks["ledger"] = self.ledger.write
+        billing = Billing(
+            policy=Policy(extra_dimensions=settings.extra_dimensions, aliases=settings.aliases),
+            book=lambda: default_book(settings.prices),
+            spans=spans,
+            sinks=sinks,
+            runs=self.runs,
+            counters=self.counters,
+            layers=(Layer("process", process_defaults(settings), strict=True),),
+            run_timeout_seconds=settings.call_timeout_seconds,
+            service=(self.telemetry.service_name, self.instance_id),
+        )
+        self.delivery: Final = Delivery(
+            handle=billing.handle, tick=billing.tick, max_queue=settings.queue_size, counters=self.counters
+        )
+        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters)
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver what is known so far; see `farthing.flush`."""
+        deadline = time.monotonic() + timeout
+        for settle in settlers:
+            try:
+                settle(max(0.0, deadline - time.monotonic()))
+            except Exception as error:  # noqa: BLE001 - a framework's fault is not the application's
+                report_fault("farthing.setup.settlers", error)
+        late_until = min(deadline, time.monotonic() + _LATE_SECONDS)
+        while self.late_runs() and time.monotonic() < late_until:
+            time.sleep(_POLL_SECONDS)
+        return self.deliver(deadline)
+
+    def late_runs(self) -> bool:
+        """Say whether a call has returned whose framework still owes its report."""
+        return self.runs.any_late()
+
+    def deliver(self, deadline: float) -> bool:
+        """Empty the queue and the exporters."""
+        failed = self.failures()
+        done = self.delivery.flush(deadline - time.monotonic())
+        exported = self.telemetry.flush(max(0.0, deadline - time.monotonic()))
+        return done and exported and self.failures() == failed
+
+    def failures(self) -> int:
+        """Count what did not arrive so far."""
+        exported = self.counters.by_reason("exported")
+        refused = sum(count for reason, count in exported.items() if reason.endswith(":failed"))
+        return refused + self.counters.total("dropped") + (self.ledger.failed if self.ledger is not None else 0)
+
+    def close(self, timeout: float) -> bool:
+        """End: open calls are written as abandoned, then everything is delivered, within the timeout."""
+        deadline = time.monotonic() + timeout
+        for run in self.runs.older_than(time.time_ns() + 1):
+            self.meter.abandon(run, "process-ended")
+        done = self.delivery.stop(deadline - time.monotonic())
+        closed = self.telemetry.close(max(0.0, deadline - time.monotonic()))
+        if self.ledger is not None:
+            self.ledger.close()
+        return done and closed
+
+
+_lock: Final = threading.RLock()
+_runtime: Runtime | None = None
+
+
+def configure(
+    *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None, **settings: object
+) -> None:
+    """Configure farthing for this process. Optional: without it, the first call configures from file and environment.
+
+    Calling it again with the same settings does nothing.
+
+    Args:
+        tracer_provider: Where spans go; None is the application's global one, else what OTEL_* names.
+        meter_provider: Where metrics go; None as above.
+        settings: The fields of `farthing.settings.Settings`; each is also a key of farthing.toml and a variable
+            FARTHING_<KEY>.
+
+    Raises:
+        ConfigurationError: A setting cannot be used, or contradicts an earlier configure() that is still in force.
+    """
+    global _runtime
+    loaded = load_settings(settings)
+    with _lock:
+        if _runtime is not None and _runtime.explicit and _runtime.settings != loaded:
+            changed = sorted(
+                key for key in Settings.model_fields if getattr(loaded, key) != getattr(_runtime.settings, key)
+            )
+            raise ConfigurationError(
+                f"configure(): already configured with other values of {', '.join(changed)}. "
+                "Configure once, or call farthing.shutdown() first."
+            )
+        providers = (tracer_provider, meter_provider)
+        if (
+            _runtime is not None
+            and _runtime.settings == loaded
+            and _runtime.telemetry.given in (providers, (None, None))
+        ):
+            _runtime.explicit = True
+            _runtime.telemetry.given = providers
+            return
+        earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers)
+    if earlier is not None:
+        earlier.close(loaded.exit_timeout_seconds)
+
+
+def runtime() -> Runtime:
+    """Give the runtime, configuring from file and environment if nobody has; a fault there falls back to defaults.
+
+    Raises:
+        Nothing.
+    """
+    global _runtime  # noqa: PLW0603 - see configure()
+    standing = _runtime
+    if standing is not None:
+        return standing
+    with _lock:
+        if _runtime is None:
+            try:
+                loaded = load_settings({})
+            except ConfigurationError as error:
+                report_fault("farthing.settings", error)
+                counters.last_error = str(error)
+                loaded = Settings()
+            _runtime = Runtime(loaded, explicit=False)
+        return _runtime
+
+
+def get_meter() -> Meter | None:
+    """Give plugins their entrance, or None where farthing is switched off.
+
+    Raises:
+        Nothing.
+    """
+    standing = _runtime or runtime()
+    return standing.meter if standing.settings.enabled else None
+
+
+def late_runs() -> bool:
+    """Say whether a call may have returned whose framework still owes its report.
+
+    Raises:
+        Nothing.
+    """
+    return _runtime is not None and _runtime.late_runs()
+
+
+def price_book() -> PriceBook:
+    """Give the price book in force, loading its data if nobody has.
+
+    Raises:
+        PriceDataError: The user's own price data cannot be used.
+    """
+    return default_book(runtime().settings.prices)
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Write and send everything that finished so far.
+
+    Args:
+        timeout: In seconds.
+
+    Returns:
+        True when all of it arrived; False when the time ran out or something was refused.
+
+    Raises:
+        Nothing.
+    """
+    return True if _runtime is None else _runtime.flush(timeout)
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """End: deliver everything, close files and exporters. A later call configures anew.
+
+    Args:
+        timeout: In seconds; None is the setting exit_timeout_seconds.
+
+    Returns:
+        Whether everything arrived in time.
+
+    Raises:
+        Nothing.
+    """
+    global _runtime
+    with _lock:
+        standing, _runtime = _runtime, None
+    if standing is None:
+        return True
+    seconds = standing.settings.exit_timeout_seconds if timeout is None else timeout
+    deadline = time.monotonic() + seconds
+    flushed = standing.flush(seconds)
+    return standing.close(max(0.0, deadline - time.monotonic())) and flushed
+
+
+def health() -> Health:
+    """Say what became of every call that this process has seen.
+
+    Raises:
+        Nothing.
+    """
+    standing = _runtime
+    calls = counters.by_reason("calls")
+    ledger = standing.ledger if standing is not None else None
+    return Health(
+        configured=standing is not None,
+        calls=sum(calls.values()),
+        priced=calls.get("priced", 0) + calls.get("free", 0),
+        unpriced=calls.get("unpriced", 0),
+        unreported=calls.get("unreported", 0),
+        cache_hits=calls.get("cache_hit", 0),
+        not_billed=calls.get("not_billed", 0),
+        duplicates=counters.total("duplicates"),
+        open_runs=len(standing.runs) if standing is not None else 0,
+        queued=len(standing.delivery) if standing is not None else 0,
+        dropped=counters.by_reason("dropped"),
+        exported=counters.by_reason("exported"),
+        ledger_written=ledger.written if ledger is not None else 0,
+        ledger_failed=ledger.failed if ledger is not None else 0,
+        violations=counters.by_reason("violations"),
+        faults=counters.by_reason("faults"),
+        last_error=counters.last_error,
+    )
+
+
+def ledger_folder(settings: Settings) -> Path:
+    """Give the folder of the ledger: the setting, else the platform's per-user state folder."""
+    from pathlib import Path  # noqa: PLC0415 - see below
+
+    if settings.ledger is not None:
+        return Path(settings.ledger).expanduser()
+    from platformdirs import user_state_path  # noqa: PLC0415 - only where the default is used
+
+    return user_state_path("farthing", appauthor=False) / "ledger"
+
+
+def process_defaults(settings: Settings) -> dict[str, str]:
+    """Give the process's own tags: the setting `defaults`, and the environment that OTEL_RESOURCE_ATTRIBUTES names."""
+    found: dict[str, str] = {}
+    for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+        name, _, value = pair.partition("=")
+        if name.strip() in {"deployment.environment.name", "deployment.environment"} and value.strip():
+            found["environment"] = value.strip()
+    return found | settings.defaults
+
+
+def _at_exit() -> None:
+    """Deliver what is left; the bound holds whatever the backend does."""
+    shutdown()
+
+
+atexit.register(_at_exit)
+
+
+def _after_fork_in_child() -> None:
+    """Begin anew in a child: its calls are its own, and so are its files, counters and exporters."""
+    global _runtime, _lock  # noqa: PLW0603 - the parent's lock may have been held at the fork
+    standing, _runtime = _runtime, None
+    _lock = threading.RLock()  # type: ignore[misc] - see above
+    counters.reset()
+    if standing is not None:
+        _runtime = Runtime(standing.settings, explicit=standing.explicit, providers=standing.telemetry.given)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,169 @@
+"""Metrics of OpenTelemetry with bounded labels: cumulative counters for money, histograms for shapes.
+
+They are recorded from Calls, not derived from spans, so that sampling takes nothing away from a sum.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from farthing import semconv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+    from farthing.envelope import Call
+
+__all__ = ["OTHER", "MetricSink"]
+
+OTHER: Final = "__other__"
+"""Stands for the values of a dimension beyond its limit; sums stay whole, only the split is lost."""
+
+_MAX_VALUES: Final = 200
+_TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
+_DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
+_COST_BUCKETS: Final = tuple(factor * 10.0**power for power in range(-6, 2) for factor in (1, 2.5, 5))
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class MetricSink:
+    """Writes Calls as metrics.
+
+    Args:
+        meter: Gives the meter to use now, or None where nobody listens.
+        dimensions: The dimensions that become labels.
+        prefix: What attribution labels start with; empty for bare names.
+        events: What happened inside farthing, by name and reason; read when metrics are collected.
+    """
+
+    def __init__(
+        self,
+        *,
+        meter: Callable[[], Meter | None],
+        dimensions: Iterable[str],
+        prefix: str,
+        events: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        self._meter = meter
+        self._labels: Final = {name: semconv.dimension_attribute(name, prefix=prefix) for name in dimensions}
+        self._events = events
+        self._known: dict[str, set[str]] = defaultdict(set)
+        self._made_for: Meter | None = None
+        self.overflowed = 0
+        """Values that were folded into OTHER."""
+
+    def write(self, calls: Iterable[Call]) -> None:
+        """Record a batch.
+
+        Raises:
+            Nothing of its own.
+        """
+        meter = self._meter()
+        if meter is None:
+            return
+        if meter is not self._made_for:
+            self._make(meter)
+        costs: defaultdict[Labels, Decimal] = defaultdict(Decimal)
+        counts: defaultdict[Labels, int] = defaultdict(int)
+        for call in calls:
+            labels = self._call_labels(call)
+            attributes = dict(labels)
+            seconds = (call.ended_at - call.started_at).total_seconds()
+            self._duration.record(
+                max(seconds, 0.0),
+                attributes if call.error_type is None else {**attributes, semconv.ERROR_TYPE: call.error_type},
+            )
+            if call.usage is not None:
+                if call.usage.input_tokens is not None:
+                    self._tokens.record(call.usage.input_tokens, {**attributes, semconv.TOKEN_TYPE: "input"})
+                if call.usage.output_tokens is not None:
+                    self._tokens.record(call.usage.output_tokens, {**attributes, semconv.TOKEN_TYPE: "output"})
+            if call.time_to_first_chunk_seconds is not None:
+                self._first_chunk.record(call.time_to_first_chunk_seconds, attributes)
+            if call.cost.amount_usd is not None:
+                self._cost_histogram.record(float(call.cost.amount_usd), attributes)
+                costs[labels] += call.cost.amount_usd
+            counts[*labels, (semconv.OUTCOME, call.outcome), (semconv.COST_STATUS, call.cost.status)] += 1
+        for labels, amount in costs.items():
+            self._cost.add(float(amount), dict(labels))
+        for labels, count in counts.items():
+            self._calls.add(count, dict(labels))
+
+    def _call_labels(self, call: Call) -> Labels:
+        labels = [(semconv.OPERATION_NAME, call.operation)]
+        if call.provider is not None:
+            labels.append((semconv.PROVIDER_NAME, call.provider))
+        if call.request_model is not None:
+            labels.append((semconv.REQUEST_MODEL, self._bounded(semconv.REQUEST_MODEL, call.request_model)))
+        for name, value in call.attribution.items():
+            label = self._labels.get(name)
+            if label is not None:
+                labels.append((label, self._bounded(name, value)))
+        return tuple(labels)
+
+    def _bounded(self, name: str, value: str) -> str:
+        known = self._known[name]
+        if value in known:
+            return value
+        if len(known) >= _MAX_VALUES:
+            self.overflowed += 1
+            return OTHER
+        known.add(value)
+        return value
+
+    def _make(self, meter: Meter) -> None:
+        """Create the instruments.
+
+        The default buckets of the SDK would put every cost of a call into one bucket, so ours are advised where the
+        API can take the advice (1.30 and newer).
+        """
+        self._made_for = meter
+        self._duration = meter.create_histogram(
+            semconv.METRIC_DURATION,
+            unit="s",
+            description="Duration of GenAI operations.",
+            explicit_bucket_boundaries_advisory=_DURATION_BUCKETS,
+        )
+        self._tokens = meter.create_histogram(
+            semconv.METRIC_TOKENS,
+            unit="{token}",
+            description="Input and output tokens used, as billed.",
+            explicit_bucket_boundaries_advisory=_TOKEN_BUCKETS,
+        )
+        self._first_chunk = meter.create_histogram(
+            semconv.METRIC_FIRST_CHUNK,
+            unit="s",
+            description="Time until the first chunk of a streamed reply.",
+            explicit_bucket_boundaries_advisory=_DURATION_BUCKETS,
+        )
+        self._cost_histogram = meter.create_histogram(
+            semconv.USAGE_COST,
+            unit="USD",
+            description="Cost of single calls.",
+            explicit_bucket_boundaries_advisory=_COST_BUCKETS,
+        )
+        self._cost = meter.create_counter(
+            semconv.METRIC_COST, unit="USD", description="Known cost so far; see farthing.calls for what is not known."
+        )
+        self._calls = meter.create_counter(
+            semconv.METRIC_CALLS, unit="{call}", description="Provider attempts by outcome and cost status."
+        )
+        meter.create_observable_counter(
+            semconv.METRIC_EVENTS,
+            callbacks=[self._observe],
+            unit="{event}",
+            description="What happened inside farthing: drops, duplicates, faults, exports.",
+        )
+
+    def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        from opentelemetry.metrics import Observation  # noqa: PLC0415 - only where metrics are collected
+
+        return [
+            Observation(count, {"farthing.event": name, "farthing.reason": reason})
+            for (name, reason), count in self._events().items()
+        ]

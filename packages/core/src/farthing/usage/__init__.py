@@ -1,0 +1,7 @@
+"""Usage as providers and frameworks report it, read into the one canonical inclusive `Usage`; pure, one adapter a shape."""
+
+from __future__ import annotations
+
+from farthing.usage.reading import SHAPES, UsageReading, read_usage
+
+__all__ = ["SHAPES", "UsageReading", "read_usage"]

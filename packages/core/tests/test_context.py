@@ -1,0 +1,187 @@
+"""attribute(): nesting, decorating, generators, tasks and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import farthing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+
+def tags() -> dict[str, object]:
+    """Give the tags in force as a plain dict."""
+    return dict(farthing.current())
+
+
+def test_nesting_inner_wins_none_clears_unset_inherits() -> None:
+    """A nested block would otherwise lose, keep or invent tags."""
+    with farthing.attribute(feature="outer", team="growth", tenant="acme"):
+        with farthing.attribute(feature="inner", tenant=None):
+            assert tags() == {"feature": "inner", "team": "growth"}
+        assert tags() == {"feature": "outer", "team": "growth", "tenant": "acme"}
+    assert tags() == {}
+
+
+def test_spellings_meet_in_one_dimension() -> None:
+    """`team_id` inside `team` would otherwise stand beside it and lose or win by chance."""
+    with farthing.attribute(team="a"), farthing.attribute(team_id="b", env="production"):
+        assert tags() == {"team": "b", "environment": "production"}
+
+
+def test_one_object_entered_twice_and_by_recursion() -> None:
+    """A scope kept in a variable would otherwise restore the wrong tags."""
+    scope = farthing.attribute(feature="x")
+
+    @scope
+    def down(depth: int) -> dict[str, object]:
+        return tags() if depth == 0 else down(depth - 1)
+
+    with scope, scope:
+        assert down(5) == {"feature": "x"}
+    assert tags() == {}
+
+
+async def test_decorator_of_all_four_kinds() -> None:
+    """A decorated generator would otherwise leak its tags to its consumer between steps."""
+    scope = farthing.attribute(feature="f")
+
+    @scope
+    def plain() -> dict[str, object]:
+        return tags()
+
+    @scope
+    async def coroutine() -> dict[str, object]:
+        await asyncio.sleep(0)
+        return tags()
+
+    @scope
+    def generator() -> Generator[dict[str, object], str, str]:
+        sent = yield tags()
+        assert sent == "hello"
+        yield tags()
+        return "end"
+
+    @scope
+    async def async_generator() -> AsyncGenerator[dict[str, object]]:
+        yield tags()
+        await asyncio.sleep(0)
+        yield tags()
+
+    assert plain() == await coroutine() == {"feature": "f"}
+    steps = generator()
+    assert next(steps) == {"feature": "f"}
+    assert tags() == {}
+    assert steps.send("hello") == {"feature": "f"}
+    with pytest.raises(StopIteration) as stop:
+        next(steps)
+    assert stop.value.value == "end"
+    async for seen in async_generator():
+        assert seen == {"feature": "f"}
+        assert tags() == {}
+
+
+async def test_generators_pass_exceptions_and_close() -> None:
+    """throw(), close() and aclose() must reach the decorated generator's own finally."""
+    closed: list[dict[str, object]] = []
+
+    @farthing.attribute(feature="f")
+    def generator() -> Generator[int]:
+        try:
+            yield 1
+        except KeyError:
+            yield 2
+        finally:
+            closed.append(tags())
+
+    @farthing.attribute(feature="g")
+    async def async_generator() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        except KeyError:
+            yield 2
+        finally:
+            closed.append(tags())
+
+    steps = generator()
+    next(steps)
+    assert steps.throw(KeyError()) == 2
+    steps.close()
+    asteps = async_generator()
+    await asteps.__anext__()
+    assert await asteps.athrow(KeyError()) == 2
+    await asteps.aclose()
+    assert closed == [{"feature": "f"}, {"feature": "g"}]
+
+
+async def test_concurrent_tasks_keep_their_own_tags() -> None:
+    """One request's tags would otherwise be billed to another."""
+
+    async def request(name: str) -> dict[str, object]:
+        async with farthing.attribute(tenant=name):
+            await asyncio.sleep(0.001)
+            return tags()
+
+    seen = await asyncio.gather(*(request(f"t{n}") for n in range(50)))
+    assert seen == [{"tenant": f"t{n}"} for n in range(50)]
+    assert tags() == {}
+
+
+async def test_leaving_in_a_foreign_context_changes_nothing() -> None:
+    """An abandoned generator is finalised in some other task: that task's tags must survive."""
+
+    async def producer() -> AsyncGenerator[int]:
+        with farthing.attribute(feature="producer"):
+            yield 1
+            yield 2
+
+    async def consume() -> None:
+        async for _ in producer():
+            break
+
+    await asyncio.create_task(consume())
+    with farthing.attribute(feature="mine"):
+        gc.collect()
+        await asyncio.sleep(0)
+        assert tags() == {"feature": "mine"}
+
+
+def test_carry_takes_the_context_to_a_thread() -> None:
+    """A raw thread starts with an empty context, and its calls would be nobody's."""
+    seen: list[dict[str, object]] = []
+
+    def work() -> None:
+        seen.append(tags())
+
+    with farthing.attribute(feature="f"):
+        carried = farthing.carry(work)
+        threads = [threading.Thread(target=carried), threading.Thread(target=work)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(carried).result()
+    assert seen == [{"feature": "f"}, {}, {"feature": "f"}]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["feature", "team", "tenant"]), st.none() | st.text("ab", max_size=2))))
+def test_nested_scopes_always_restore(levels: list[dict[str, str | None]]) -> None:
+    """Whatever is nested, leaving gives back exactly what was there."""
+    seen: list[dict[str, object]] = [tags()]
+    scopes = [farthing.attribute(**level) for level in levels]
+    for scope in scopes:
+        scope.__enter__()
+        seen.append(tags())
+    for scope in reversed(scopes):
+        assert tags() == seen.pop()
+        scope.__exit__()
+    assert tags() == seen.pop() == {}
