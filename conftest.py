@@ -37,7 +37,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.chdir(home)
     yield
     from farthing import setup  # noqa: PLC0415 - only where a test was run
-    from farthing.health import counters  # noqa: PLC0415 - as above
+    from farthing.counting import counters  # noqa: PLC0415 - as above
 
     setup.shutdown(timeout=5)
     counters.reset()

@@ -58,7 +58,13 @@ def test_values_are_written_one_way(name: str, written: object, expected: str) -
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [("x" * 10_000, "too-long"), (["a"], "not-text"), ({"a": 1}, "not-text"), (object(), "not-text"), ("a\nb", "not-printable")],
+    [
+        ("x" * 10_000, "too-long"),
+        (["a"], "not-text"),
+        ({"a": 1}, "not-text"),
+        (object(), "not-text"),
+        ("a\nb", "not-printable"),
+    ],
 )
 def test_what_is_no_tag_becomes_a_marker(value: object, reason: str) -> None:
     """A prompt used as a tag would otherwise leave the process, or take the call's cost along when refused."""

@@ -13,9 +13,9 @@ from farthing.context import attribute, carry, current
 
 if TYPE_CHECKING:
     from farthing.api import aflush, price
+    from farthing.counting import Health
     from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
     from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
-    from farthing.health import Health
     from farthing.setup import configure, flush, health, shutdown
 
 __all__ = [
@@ -52,7 +52,7 @@ _HOMES: Final = {
     "Cost": "envelope",
     "CostLine": "envelope",
     "FarthingError": "errors",
-    "Health": "health",
+    "Health": "counting",
     "PriceDataError": "errors",
     "Provenance": "envelope",
     "Scope": "envelope",

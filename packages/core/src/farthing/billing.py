@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
+    from farthing.counting import Counters
     from farthing.delivery import Event
-    from farthing.health import Counters
     from farthing.policy import Policy, Verdict
     from farthing.pricing import PriceBook
     from farthing.sinks.spans import OpenSpan, SpanSink

@@ -28,7 +28,7 @@ NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class _Frame:
-    """The tags in force, and the frame to go back to. Linked instead of tokens: safe under recursion and across tasks."""
+    """The tags in force, and the frame to go back to; linked, not tokens: safe under recursion and across tasks."""
 
     __slots__ = ("outer", "owner", "tags")
 
@@ -57,8 +57,8 @@ def current() -> Mapping[str, object]:
 class attribute:  # noqa: N801 - reads as a verb in a with statement, as contextlib's own do
     """Say who pays for every LLM call made inside.
 
-    Works as a context manager (`with` and `async with`) and as a decorator of functions, coroutine functions, generators
-    and async generators. Blocks nest: the inner value wins, an unset dimension is inherited, None clears it.
+    Works as a context manager (`with` and `async with`) and as a decorator of functions, coroutine functions,
+    generators and async generators. Blocks nest: the inner value wins, an unset dimension is inherited, None clears it.
 
     Args:
         feature: What the product calls the thing that spends, e.g. "email-generator".

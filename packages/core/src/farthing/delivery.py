@@ -14,7 +14,7 @@ from farthing.guard import report_fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from farthing.health import Counters
+    from farthing.counting import Counters
     from farthing.runs import Run
 
 __all__ = ["Delivery", "Event"]
@@ -88,8 +88,6 @@ class Delivery:
         Returns:
             Whether that happened in time.
         """
-        if self._thread is None and not self._queue:
-            return True
         done = threading.Event()
         self._queue.append(done)
         self._wake.set()

@@ -47,8 +47,9 @@ CostStatus = Literal["priced", "free", "cache_hit", "not_billed", "estimated", "
 """What is known of a cost.
 
 priced: computed from reported usage and a known price; free: the price book says it costs nothing; cache_hit: answered
-from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: usage was estimated; reported: only the provider's own figure is
-known; unpriced: usage is known, the price is not; unreported: the provider's usage never arrived.
+from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: usage was
+estimated; reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported:
+the provider's usage never arrived.
 """
 
 Outcome = Literal["success", "error", "cancelled", "abandoned"]
@@ -90,7 +91,7 @@ class _Frozen(BaseModel):
 class Usage(_Frozen):
     """What a provider says it processed for one attempt, in inclusive counts.
 
-    Source of the inclusive rule: OpenTelemetry GenAI conventions, `gen_ai.usage.input_tokens` ("SHOULD include cached").
+    Source of the inclusive rule: OpenTelemetry GenAI conventions, `gen_ai.usage.input_tokens`.
 
     Raises:
         pydantic.ValidationError: A count is negative, a bool or no whole number, or parts exceed their whole.
@@ -210,7 +211,8 @@ class Attribution(BaseModel):
     """Who is spending: the standard dimensions, and the extra ones that farthing.toml declares."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, str]  # pyright: ignore[reportIncompatibleVariableOverride] - pydantic's way to type extras
+    # pydantic's way to type extras
+    __pydantic_extra__: dict[str, str]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     feature: str | None = None
     route: str | None = None

@@ -1,4 +1,4 @@
-"""The small hierarchy of farthing's own errors: they are raised while configuring or on request, never inside a call."""
+"""The small hierarchy of farthing's own errors: raised while configuring or on request, never inside a call."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from opentelemetry.trace import TracerProvider as ApiTracerProvider
 
-    from farthing.health import Counters
+    from farthing.counting import Counters
 
 __all__ = ["Telemetry", "endpoint_from_environment"]
 

@@ -11,9 +11,9 @@ from farthing.errors import AttributionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from farthing.health import Counters
+    from farthing.counting import Counters
 
-__all__ = ["guarded", "report_fault"]
+__all__ = ["forget_logged", "guarded", "log", "report_fault"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,16 +29,27 @@ def report_fault(site: str, error: BaseException, counters: Counters | None = No
         Nothing.
     """
     if counters is None:
-        from farthing.health import counters as shared  # noqa: PLC0415 - health imports nothing of the request path
+        from farthing.counting import counters as shared  # noqa: PLC0415 - counting imports nothing of the request path
 
         counters = shared
     kind = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        kind = f"{kind} ({error.strerror}{f': {error.filename}' if error.filename else ''})"
     counters.add("faults", site)
     counters.last_error = f"{site}: {kind}"
     if (key := f"{site}:{kind}") not in _logged and len(_logged) < 1000:  # noqa: PLR2004 - a bound, not a setting
         _logged.add(key)
         log.warning("farthing: %s in %s; the application is not affected, later ones are only counted", kind, site)
         log.debug("farthing: details", exc_info=error)
+
+
+def forget_logged() -> None:
+    """Let every site be logged once more: for a new configuration.
+
+    Raises:
+        Nothing.
+    """
+    _logged.clear()
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:

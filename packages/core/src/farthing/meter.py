@@ -19,8 +19,8 @@ from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_probes
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from farthing.counting import Counters
     from farthing.envelope import Outcome
-    from farthing.health import Counters
 
 __all__ = ["Finish", "Meter"]
 
@@ -54,6 +54,7 @@ class Meter:
         provider: str | None,
         model: str | None,
         parent_key: Hashable | None = None,
+        parent: Run | None = None,
         tags: Mapping[str, object] = NOTHING,
         handler_tags: Mapping[str, object] = NOTHING,
         details: Mapping[str, str] = _NO_DETAILS,
@@ -75,6 +76,7 @@ class Meter:
             provider: In any spelling.
             model: As requested.
             parent_key: The key of the enclosing scope.
+            parent: The enclosing scope itself, for frameworks that go on below one that has ended.
             tags: The call's own tags, as written.
             handler_tags: The defaults of the handler.
             details: Names the framework gives for free.
@@ -101,7 +103,7 @@ class Meter:
             scope_kind="",
             provider=provider,
             model=model,
-            parent=None if parent_key is None else self.runs.get(parent_key),
+            parent=parent or (None if parent_key is None else self.runs.get(parent_key)),
             own_tags=tags,
             scope_tags=attribution_context.current(),
             handler_tags=handler_tags,
@@ -154,6 +156,7 @@ class Meter:
         kind: str,
         name: str,
         parent_key: Hashable | None = None,
+        parent: Run | None = None,
         tags: Mapping[str, object] = NOTHING,
         handler_tags: Mapping[str, object] = NOTHING,
         started_ns: int | None = None,
@@ -166,6 +169,7 @@ class Meter:
             kind: workflow, agent or task.
             name: A stable, low-cardinality name; never a prompt.
             parent_key: The key of the enclosing scope.
+            parent: The enclosing scope itself, for frameworks that go on below one that has ended.
             tags: Tags of this scope, inherited by all calls below.
             handler_tags: The defaults of the handler.
             started_ns: Nanoseconds since the epoch; None is now.
@@ -182,7 +186,7 @@ class Meter:
             scope_kind=kind,
             provider=None,
             model=None,
-            parent=None if parent_key is None else self.runs.get(parent_key),
+            parent=parent or (None if parent_key is None else self.runs.get(parent_key)),
             own_tags=tags,
             scope_tags=attribution_context.current(),
             handler_tags=handler_tags,

@@ -25,7 +25,7 @@ USAGE_CACHE_CREATION: Final = "gen_ai.usage.cache_creation.input_tokens"
 USAGE_REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 AGENT_NAME: Final = "gen_ai.agent.name"
-TOKEN_TYPE: Final = "gen_ai.token.type"
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - counts tokens of text, not of access
 
 # OpenTelemetry general conventions
 ERROR_TYPE: Final = "error.type"

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from farthing import export
 from farthing.billing import Billing
+from farthing.counting import Counters, Health, counters
 from farthing.delivery import Delivery
 from farthing.errors import ConfigurationError
-from farthing.guard import report_fault
-from farthing.health import Counters, Health, counters
+from farthing.guard import forget_logged, log, report_fault
 from farthing.meter import Meter
 from farthing.policy import Layer, Policy
 from farthing.pricing import PriceBook, default_book
@@ -199,7 +199,8 @@ def runtime() -> Runtime:
             try:
                 loaded = load_settings({})
             except ConfigurationError as error:
-                report_fault("farthing.settings", error)
+                log.error("farthing: %s; going on with the defaults", error)
+                counters.add("faults", "farthing.settings")
                 counters.last_error = str(error)
                 loaded = Settings()
             _runtime = Runtime(loaded, explicit=False)
@@ -264,6 +265,7 @@ def shutdown(timeout: float | None = None) -> bool:
     global _runtime
     with _lock:
         standing, _runtime = _runtime, None
+    forget_logged()
     if standing is None:
         return True
     seconds = standing.settings.exit_timeout_seconds if timeout is None else timeout

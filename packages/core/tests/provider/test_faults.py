@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 import pytest
@@ -13,18 +13,18 @@ from farthing.testing.provider import FakeProvider, Fault, Reply
 if TYPE_CHECKING:
     from farthing.testing.provider.script import CutWith
 
-CHAT = ("/v1/chat/completions", {"model": "gpt-4o", "messages": []})
-MESSAGES = ("/v1/messages", {"model": "claude-opus-4-6", "max_tokens": 9, "messages": []})
-CONVERSE = ("/model/us.amazon.nova-pro-v1:0/converse", {"messages": []})
-GENERATE = ("/v1beta/models/gemini-2.5-pro:generateContent", {"contents": []})
-STREAM = {"model": "gpt-4o", "messages": [], "stream": True}
+Call: TypeAlias = tuple[str, dict[str, Any]]
+
+CHAT: Call = ("/v1/chat/completions", {"model": "gpt-4o", "messages": []})
+MESSAGES: Call = ("/v1/messages", {"model": "claude-opus-4-6", "max_tokens": 9, "messages": []})
+CONVERSE: Call = ("/model/us.amazon.nova-pro-v1:0/converse", {"messages": []})
+GENERATE: Call = ("/v1beta/models/gemini-2.5-pro:generateContent", {"contents": []})
+STREAM: dict[str, Any] = {"model": "gpt-4o", "messages": [], "stream": True}
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503, 529])
 @pytest.mark.parametrize("call", [CHAT, MESSAGES, CONVERSE, GENERATE])
-def test_error_bodies(
-    provider: FakeProvider, client: httpx.Client, call: tuple[str, dict[str, object]], status: int
-) -> None:
+def test_error_bodies(provider: FakeProvider, client: httpx.Client, call: Call, status: int) -> None:
     """SDKs map errors by status and body; a body of the wrong shape tests the wrong branch."""
     path, body = call
     provider.script(Fault(status=status, message="no luck", retry_after_seconds=1.5))
@@ -77,9 +77,7 @@ def test_hang_then_error(provider: FakeProvider, client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("after", "texts"), [(0, 0), (2, 2), (99, 4)])
-def test_cut_stream_counts_content_chunks(
-    provider: FakeProvider, client: httpx.Client, after: int, texts: int
-) -> None:
+def test_cut_stream_counts_content_chunks(provider: FakeProvider, client: httpx.Client, after: int, texts: int) -> None:
     """The stream must stop after exactly the content asked for, and never reach its terminal event."""
     provider.script(Fault(cut_stream_after=after, reply=Reply(chunks=4)))
     lines: list[str] = []
@@ -102,9 +100,7 @@ def test_cut_stream_that_ends_cleanly(
 
 
 @pytest.mark.parametrize("call", [MESSAGES, GENERATE, ("/v1/responses", {"model": "gpt-5", "input": "x"})])
-def test_error_inside_a_stream_of_each_wire(
-    provider: FakeProvider, client: httpx.Client, call: tuple[str, dict[str, object]]
-) -> None:
+def test_error_inside_a_stream_of_each_wire(provider: FakeProvider, client: httpx.Client, call: Call) -> None:
     """The error inside a stream has a shape of its own for each provider."""
     path = call[0].replace(":generateContent", ":streamGenerateContent?alt=sse")
     provider.script(Fault(cut_stream_after=1, cut_with="error", message="overloaded"))

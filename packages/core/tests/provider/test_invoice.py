@@ -145,7 +145,9 @@ def test_long_context_counts_cached_tokens_and_raises_output() -> None:
 def test_search_fees(provider: str, model: str, tool: str, label: str, fee: str) -> None:
     """Searches cost by the thousand and by tool; a grounded Gemini prompt costs once."""
     counts = Counts(input_tokens=1000, web_searches=3, web_search_tool=tool)
-    assert charge(counts, provider=provider, model=model, tier="standard", prices=PRICES).items[label].amount == Decimal(fee)
+    assert charge(counts, provider=provider, model=model, tier="standard", prices=PRICES).items[
+        label
+    ].amount == Decimal(fee)
 
 
 @pytest.mark.parametrize(

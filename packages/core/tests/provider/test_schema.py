@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from farthing.testing.provider.schema import example_of
-from farthing.testing.provider.wire_json import JSON, JSONObject
+
+if TYPE_CHECKING:
+    from farthing.testing.provider.wire_json import JSON, JSONObject
+
+_NONE: list[JSON] = []
 
 
 @pytest.mark.parametrize(
@@ -25,13 +31,13 @@ from farthing.testing.provider.wire_json import JSON, JSONObject
         ({"const": 7}, 7),
         ({"default": [1]}, [1]),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [1, 1]),
-        ({"type": "array", "items": {"type": "integer"}}, []),
+        ({"type": "array", "items": {"type": "integer"}}, _NONE),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 1),
         (
             {
                 "allOf": [
                     {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
-                    {"properties": {"b": {}}, "required": ["b"]},
+                    {"properties": {"b": {"minLength": 1}}, "required": ["b"]},
                 ]
             },
             {"a": 1, "b": "example"},

@@ -18,7 +18,9 @@ from farthing.testing.provider.script import (
 )
 
 
-def request_for(model: str = "gpt-4o", *, path: str = "/v1/chat/completions", scenario: str | None = None) -> ReceivedRequest:
+def request_for(
+    model: str = "gpt-4o", *, path: str = "/v1/chat/completions", scenario: str | None = None
+) -> ReceivedRequest:
     """A request as the server would record it."""
     return ReceivedRequest(
         number=1,

@@ -74,7 +74,8 @@ def test_fixed_usage_for_everything() -> None:
 def test_concurrent_requests_are_all_billed_once(provider: FakeProvider) -> None:
     """A race in numbering or billing would lose lines only under load."""
     with httpx.Client(base_url=provider.url, timeout=30) as client, ThreadPoolExecutor(16) as pool:
-        bodies = list(pool.map(lambda _: client.post(CHAT, json=BODY).json(), range(200)))
+        answers = [pool.submit(client.post, CHAT, json=BODY) for _ in range(200)]
+        bodies = [answer.result().json() for answer in answers]
     lines = provider.invoice.lines
     assert {body["id"] for body in bodies} == {line.response_id for line in lines}
     assert sorted(line.number for line in lines) == list(range(1, 201))

@@ -1,6 +1,6 @@
 """The ledger: append-only JSON lines on this machine, one Call a line, one file per process and day.
 
-A line is written with a single write and ends with a newline, so that a crash can tear the last line only.
+A batch is one write of whole lines, so that a crash can tear the last line only.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from io import FileIO
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from io import FileIO
     from pathlib import Path
 
     from farthing.envelope import Call
@@ -48,20 +48,27 @@ class LedgerSink:
         Raises:
             OSError: The folder or file cannot be written; the batch is counted as failed.
         """
-        lines = [call.model_dump_json() for call in calls]
-        if not lines:
-            return
+        data = b"".join(call.model_dump_json().encode() + b"\n" for call in calls)
+        total = data.count(b"\n")
         if time.monotonic() < self._retry_at:
-            self.failed += len(lines)
+            self.failed += total
             return
+        written = 0
         try:
-            self._append("\n".join(lines).encode() + b"\n")
+            file = self._current()
+            while written < len(data):
+                written += file.write(data[written:]) or 0
         except OSError:
+            # The disk may have taken a part: whole lines count as kept, and the torn one is left behind in a file
+            # that is never written again.
+            whole = data.count(b"\n", 0, written)
+            self.written += whole
+            self.failed += total - whole
             self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self.failed += len(lines)
             self.close()
             raise
-        self.written += len(lines)
+        self.written += total
+        self._bytes += len(data)
 
     def close(self) -> None:
         """Close the current file; the next write opens a new one."""
@@ -72,17 +79,14 @@ class LedgerSink:
             except OSError:
                 self._opened = None
 
-    def _append(self, data: bytes) -> None:
+    def _current(self) -> FileIO:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        if self._file is None or self._opened != (today, os.getpid()) or self._bytes > _MAX_BYTES:
-            self.close()
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = self.folder / f"calls-{today}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-            self._file = os.fdopen(descriptor, "ab", buffering=0)
-            self._opened = (today, os.getpid())
-            self._bytes = 0
-        written = 0
-        while written < len(data):
-            written += self._file.write(data[written:]) or 0
-        self._bytes += len(data)
+        if self._file is not None and self._opened == (today, os.getpid()) and self._bytes < _MAX_BYTES:
+            return self._file
+        self.close()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.folder / f"calls-{today}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
+        self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600), "a")
+        self._opened = (today, os.getpid())
+        self._bytes = 0
+        return self._file

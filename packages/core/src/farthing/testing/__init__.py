@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from farthing import setup
+from farthing.counting import counters
 from farthing.envelope import Call
-from farthing.health import counters
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from farthing.health import Health
+    from farthing.counting import Health
 
 __all__ = ["Captured", "capture", "read_calls"]
 

@@ -76,7 +76,7 @@ class OtlpReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 if receiver.status == 200:  # noqa: PLR2004 - HTTP
-                    receiver._keep(self.path, dict(self.headers), body)  # noqa: SLF001 - one class, two faces
+                    receiver._keep(self.path, dict(self.headers), body)
                 self.send_response(receiver.status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
@@ -187,6 +187,6 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
 def _value(value: AnyValue) -> Value:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return tuple(_value(item) for item in value.array_value.values)  # noqa: PD011 - protobuf, not pandas
+        return tuple(_value(item) for item in value.array_value.values)
     plain: Value = getattr(value, kind) if kind is not None else ""
     return plain

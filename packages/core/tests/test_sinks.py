@@ -1,0 +1,324 @@
+"""What leaves: spans, metrics and ledger lines, against a real OTLP receiver and a real file system."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from inline_snapshot import snapshot
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import farthing
+from farthing import setup
+from farthing.meter import Finish
+from farthing.testing import capture, read_calls
+from farthing.testing.receiver import OtlpReceiver, ReceivedSpan
+
+USAGE = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 200,
+    "total_tokens": 1200,
+    "prompt_tokens_details": {"cached_tokens": 400},
+    "completion_tokens_details": {"reasoning_tokens": 50},
+}
+
+
+def call(key: object = "k", *, parent: object = None, model: str = "gpt-4o", **facts: Any) -> None:
+    """Record one call through the entrance that plugins use."""
+    meter = setup.get_meter()
+    assert meter is not None
+    meter.start_call(
+        key,
+        framework="litellm",
+        operation="chat",
+        provider="openai",
+        model=model,
+        parent_key=parent,
+        tags={"feature": "Chat", "tenant": "acme", "user_id": "u1", "environment": "production"},
+        streaming=True,
+    )
+    meter.first_chunk(key)
+    meter.finish_call(
+        key,
+        Finish(
+            ended_ns=time.time_ns(),
+            **{
+                "usage": USAGE,
+                "usage_shape": "openai_chat",
+                "response_id": "r1",
+                "response_model": f"{model}-2024-08-06",
+                "finish_reason": "stop",
+                **facts,
+            },
+        ),
+    )
+
+
+def stable(span: ReceivedSpan) -> dict[str, Any]:
+    """Give a span's attributes without those that differ from run to run."""
+    volatile = {"farthing.call.id", "farthing.operation.id", "attribution.cost.price_version"}
+    timing = {"gen_ai.response.time_to_first_chunk"}
+    return {name: value for name, value in sorted(span.attributes.items()) if name not in volatile | timing}
+
+
+def test_a_model_call_becomes_one_client_span_with_cost_and_tags() -> None:
+    """The span is what Tempo and Jaeger show; a renamed attribute breaks every dashboard."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint, service_name="shop") as found:
+        call()
+        assert farthing.flush() is True
+        (span,) = receiver.spans
+        (recorded,) = found.calls
+        assert (span.trace_id, span.span_id) == (recorded.trace_id, recorded.span_id)
+        assert (span.name, span.kind) == ("chat gpt-4o", 3)
+        assert span.resource["service.name"] == "shop"
+        assert stable(span) == snapshot(
+            {
+                "attribution.cost.engine": "farthing 0.1.0",
+                "attribution.cost.source": "catalog",
+                "attribution.cost.status": "priced",
+                "attribution.cost.usd": "0.004",
+                "attribution.feature": "chat",
+                "attribution.tenant": "acme",
+                "deployment.environment.name": "production",
+                "farthing.attempt": 1,
+                "farthing.framework": "litellm",
+                "farthing.outcome": "success",
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "gpt-4o",
+                "gen_ai.request.stream": True,
+                "gen_ai.response.finish_reasons": ("stop",),
+                "gen_ai.response.id": "r1",
+                "gen_ai.response.model": "gpt-4o-2024-08-06",
+                "gen_ai.usage.cache_read.input_tokens": 400,
+                "gen_ai.usage.cost": 0.004,
+                "gen_ai.usage.input_tokens": 1000,
+                "gen_ai.usage.output_tokens": 200,
+                "gen_ai.usage.reasoning.output_tokens": 50,
+                "user.id": "u1",
+            }
+        )
+
+
+def test_scopes_make_one_tree_with_roll_ups_on_the_root_alone() -> None:
+    """A request must be one trace, and no sum over spans may count a call twice."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint) as found:
+        meter = setup.get_meter()
+        assert meter is not None
+        meter.start_scope("root", framework="langchain", kind="workflow", name="support")
+        meter.start_scope("agent", framework="langchain", kind="agent", name="helper", parent_key="root")
+        call("a", parent="agent")
+        call("b", parent="root", model="no-such-model")
+        meter.finish_scope("agent")
+        meter.finish_scope("root", outcome="error", error_type="ValueError")
+        farthing.flush()
+        spans = {span.name: span for span in receiver.spans}
+        root, agent = spans["invoke_workflow support"], spans["invoke_agent helper"]
+        assert root.parent_span_id == ""
+        assert agent.parent_span_id == root.span_id
+        assert spans["chat gpt-4o"].parent_span_id == agent.span_id
+        assert spans["chat no-such-model"].parent_span_id == root.span_id
+        assert len({span.trace_id for span in receiver.spans}) == 1
+        assert stable(root) == snapshot(
+            {
+                "attribution.rollup.calls": 2,
+                "attribution.rollup.cost_usd": "0.004",
+                "attribution.rollup.input_tokens": 2000,
+                "attribution.rollup.output_tokens": 400,
+                "attribution.rollup.unknown_cost_calls": 1,
+                "error.type": "ValueError",
+                "gen_ai.operation.name": "invoke_workflow",
+                "gen_ai.workflow.name": "support",
+            }
+        )
+        assert not [name for name in agent.attributes if "rollup" in name or "usage" in name]
+        assert root.failed
+        assert [scope.span_id for scope in found.calls[0].scopes] == [root.span_id, agent.span_id]
+
+
+def test_spans_start_under_the_applications_own_span() -> None:
+    """A model call belongs to the request that made it, and the application's provider goes before ours."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with capture(tracer_provider=provider) as found:
+        with provider.get_tracer("app").start_as_current_span("GET /chat") as request:
+            call()
+            assert trace.get_current_span() is request
+        (recorded,) = found.calls
+        spans = {span.name: span for span in exporter.get_finished_spans()}
+        made = spans["chat gpt-4o"]
+        assert made.parent is not None
+        assert made.parent.span_id == request.get_span_context().span_id
+        assert recorded.parent_span_id == f"{request.get_span_context().span_id:016x}"
+        assert recorded.trace_id == f"{request.get_span_context().trace_id:032x}"
+
+
+def test_an_empty_prefix_gives_bare_names() -> None:
+    """Teams with dashboards on `feature` and `route` need not change them."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint, attribution_prefix="") as _:
+        call()
+        farthing.flush()
+        attributes = receiver.spans[0].attributes
+        assert attributes["feature"] == "chat"
+        assert attributes["cost.status"] == "priced"
+        assert "attribution.feature" not in attributes
+
+
+def test_metrics_sum_to_the_cost_and_leave_tenants_out() -> None:
+    """Money is summed by counters; a label without bound would burst them."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint) as found:
+        for number in range(10):
+            call(number)
+        call("unknown", model="no-such-model")
+        farthing.flush()
+        total = sum((c.cost.amount_usd or Decimal(0) for c in found.calls), Decimal(0))
+        points = receiver.points
+        for metric in ("farthing.cost", "gen_ai.usage.cost"):
+            (point,) = [point for point in points if point.metric == metric]
+            assert point.value == pytest.approx(float(total), rel=1e-12)
+            assert point.attributes == snapshot(
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.provider.name": "openai",
+                    "gen_ai.request.model": "gpt-4o",
+                    "attribution.feature": "chat",
+                    "deployment.environment.name": "production",
+                }
+            )
+        counted = {
+            point.attributes["farthing.cost.status"]: point.value
+            for point in points
+            if point.metric == "farthing.calls"
+        }
+        assert counted == {"priced": 10, "unpriced": 1}
+        tokens = {
+            point.attributes["gen_ai.token.type"]: point.value
+            for point in points
+            if point.metric == "gen_ai.client.token.usage" and point.attributes["gen_ai.request.model"] == "gpt-4o"
+        }
+        assert tokens == {"input": 10_000, "output": 2_000}
+        assert not [point for point in points if "acme" in point.attributes.values()]
+
+
+def test_too_many_values_of_a_label_fold_into_one_and_keep_the_sum() -> None:
+    """A feature tag filled with request ids must not cost the backend a series each."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint) as _:
+        meter = setup.get_meter()
+        assert meter is not None
+        for number in range(250):
+            with farthing.attribute(feature=f"f{number}"):
+                meter.start_call(number, framework="x", operation="chat", provider="openai", model="gpt-4o")
+            meter.finish_call(number, Finish(ended_ns=time.time_ns(), usage=USAGE, usage_shape="openai_chat"))
+        farthing.flush(10)
+        costs = {p.attributes["attribution.feature"]: p for p in receiver.points if p.metric == "gen_ai.usage.cost"}
+        assert len(costs) == 201
+        assert costs["__other__"].count == 50
+
+
+def test_a_ledger_line_fits_the_published_schema_and_reads_back() -> None:
+    """The line is an interface: reports, warehouses and auditors parse it."""
+    with capture() as found:
+        call()
+        (recorded,) = found.calls
+        (path,) = found.folder.iterdir()
+        (line,) = path.read_text().splitlines()
+        parsed = json.loads(line)
+        jsonschema.validate(parsed, farthing.Call.model_json_schema(by_alias=True, mode="serialization"))
+        assert parsed["schema"] == "farthing.call/1"
+        assert parsed["cost"]["amount_usd"] == "0.004"
+        assert farthing.Call.model_validate_json(line) == recorded
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        check_required(parsed)
+
+
+def check_required(parsed: dict[str, Any]) -> None:
+    """Check that every field that readers rely on is there, null or not."""
+    required = (
+        "schema call_id operation_id attempt trace_id span_id started_at ended_at framework operation provider "
+        "request_model response_model response_id attribution attribution_source usage cost outcome error_type "
+        "streaming time_to_first_chunk_seconds"
+    )
+    assert set(required.split()) <= set(parsed)
+    dimensions = "feature route task_type team tenant environment plan user_id session_id job_id"
+    assert set(dimensions.split()) <= set(parsed["attribution"])
+
+
+@pytest.mark.parametrize("kind", ["file in the way", "full disk"])
+def test_a_ledger_that_cannot_be_written_is_counted_and_harms_nobody(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Out of disk, the application goes on; health() says what is missing and flush() does not pretend."""
+    folder = tmp_path / "ledger"
+    if kind == "file in the way":
+        folder.write_text("")
+    else:
+        folder.symlink_to("/dev/full")
+    farthing.configure(ledger=str(folder))
+    for number in range(20):
+        call(number)
+    assert farthing.flush() is False
+    health = farthing.health()
+    assert (health.calls, health.ledger_written, health.ledger_failed) == (20, 0, 20)
+    assert "ledger" in (health.last_error or "")
+    assert len([record for record in caplog.records if record.name == "farthing"]) == 1
+
+
+def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was full for an hour must not cost the rest of the day."""
+    monkeypatch.setattr("farthing.sinks.ledger._RETRY_SECONDS", 0.0)
+    folder = tmp_path / "ledger"
+    folder.write_text("")
+    farthing.configure(ledger=str(folder))
+    call(1)
+    assert farthing.flush() is False
+    folder.unlink()
+    call(2)
+    assert farthing.flush() is True
+    assert len(read_calls(folder)) == 1
+
+
+def test_an_unreachable_endpoint_costs_spans_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """The stock SDK's force_flush answers True when every export failed; ours must not."""
+    with OtlpReceiver(status=400) as refusing, capture(otlp_endpoint=refusing.endpoint) as found:
+        call()
+        assert farthing.flush(timeout=10) is False
+        assert found.health.exported["spans:failed"] == 1
+        assert len(found.calls) == 1
+
+
+def test_with_no_backend_nothing_is_exported_and_nobody_complains(caplog: pytest.LogCaptureFixture) -> None:
+    """A laptop has no collector."""
+    with capture() as found:
+        call()
+        assert farthing.flush() is True
+        assert found.health.exported == {}
+        assert len(found.calls) == 1
+    assert caplog.records == []
+
+
+def test_ledger_off_keeps_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some machines may not hold usage data."""
+    monkeypatch.setenv("FARTHING_LEDGER", "off")
+    farthing.configure()
+    call()
+    assert farthing.flush() is True
+    assert farthing.health().calls == 1
+    assert not Path(os.environ["XDG_STATE_HOME"]).exists()
+
+
+def test_the_default_ledger_is_in_the_users_state_folder() -> None:
+    """Nothing needs to be configured."""
+    call()
+    assert farthing.flush() is True
+    assert len(read_calls(Path(os.environ["XDG_STATE_HOME"]) / "farthing" / "ledger")) == 1
