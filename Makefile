@@ -27,8 +27,11 @@ $(READY): constraints.txt pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(PACKAGES:%=-e packages/%)
 	@touch $@
 
+demo: $(READY) ## Run a small application on all three frameworks and show who paid for what
+	@$(BIN)/python examples/shop/run.py
+
 test: $(READY) ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q $(ARGS)
 
 lint: $(READY) ## Format, lint, import rules and types
 	@$(BIN)/ruff format --check -q .
@@ -43,6 +46,9 @@ check: $(READY) ## Everything that CI runs, with branch coverage
 fix: $(READY) ## Format and mend what can be mended
 	@$(BIN)/ruff format -q .
 	@$(BIN)/ruff check -q --fix .
+
+bench: $(READY) ## Measure our overhead beside none, a no-op handler and the peers
+	@$(BIN)/python benchmarks/overhead/run.py $(ARGS)
 
 lock: ## Pin the newest allowed versions anew into constraints.txt (hashed, without any host)
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group frameworks --group test --group check --group build \

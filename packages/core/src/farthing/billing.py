@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Billing"]
 
 _SETTLE_SECONDS: Final = 5.0
+_MAX_NAME: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO: Final = Decimal(0)
 _NOTHING_BOUGHT: Final = Usage(input_tokens=0, output_tokens=0)
@@ -182,45 +183,47 @@ class Billing:
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if provider is not None:
             attributes[semconv.PROVIDER_NAME] = provider
-        if run.model is not None:
-            attributes[semconv.REQUEST_MODEL] = run.model
-        span = self._start_span(
-            run, f"{run.operation} {run.model}" if run.model else run.operation, SpanKind.CLIENT, attributes
-        )
+        model = _text(run.model)
+        if model is not None:
+            attributes[semconv.REQUEST_MODEL] = model
+        name = f"{run.operation} {model}" if model else run.operation
+        span = self._start_span(run, name, SpanKind.CLIENT, attributes)
         ended_ns = max(finish.ended_ns, run.started_ns)
         first_chunk_ns = finish.first_chunk_ns or run.first_chunk_ns
-        call = Call(
-            call_id=run.call_id,
-            operation_id=run.operation_id,
-            attempt=run.attempt,
-            trace_id=span.trace_id,
-            span_id=span.span_id,
-            parent_span_id=span.parent_span_id,
-            started_at=_moment(run.started_ns),
-            ended_at=_moment(ended_ns),
-            framework=run.framework,
-            operation=run.operation,
-            provider=provider,
-            request_model=run.model,
-            response_model=finish.response_model,
-            response_id=finish.response_id,
-            service_tier=finish.service_tier or reading.service_tier or run.tier,
-            attribution=verdict.attribution,
-            attribution_source=verdict.sources,
-            violations=verdict.violations,
-            usage=usage,
-            cost=cost,
-            outcome=finish.outcome,
-            error_type=finish.error_type,
-            finish_reason=finish.finish_reason,
-            streaming=run.streaming,
-            time_to_first_chunk_seconds=(
-                None if first_chunk_ns is None else max(0.0, (first_chunk_ns - run.started_ns) / 1e9)
-            ),
-            scopes=_scopes(run),
-            details=dict(run.details),
-            service_name=self._service[0],
-            service_instance_id=self._service[1],
+        call = Call.assembled(
+            {
+                "call_id": run.call_id,
+                "operation_id": run.operation_id,
+                "attempt": run.attempt,
+                "trace_id": span.trace_id,
+                "span_id": span.span_id,
+                "parent_span_id": span.parent_span_id,
+                "started_at": _moment(run.started_ns),
+                "ended_at": _moment(ended_ns),
+                "framework": run.framework,
+                "operation": run.operation,
+                "provider": provider,
+                "request_model": model,
+                "response_model": _text(finish.response_model),
+                "response_id": _text(finish.response_id),
+                "service_tier": _text(finish.service_tier or reading.service_tier or run.tier),
+                "attribution": verdict.attribution,
+                "attribution_source": verdict.sources,
+                "violations": verdict.violations,
+                "usage": usage,
+                "cost": cost,
+                "outcome": finish.outcome,
+                "error_type": _text(finish.error_type),
+                "finish_reason": _text(finish.finish_reason),
+                "streaming": bool(run.streaming),
+                "time_to_first_chunk_seconds": (
+                    None if first_chunk_ns is None else max(0.0, (first_chunk_ns - run.started_ns) / 1e9)
+                ),
+                "scopes": _scopes(run),
+                "details": {name: text for name, value in run.details.items() if (text := _text(value)) is not None},
+                "service_name": self._service[0],
+                "service_instance_id": self._service[1],
+            }
         )
         self._spans.close_call(span, call, ended_ns=ended_ns)
         self._count(run, call)
@@ -335,6 +338,14 @@ def _scopes(run: Run) -> tuple[Scope, ...]:
             )
         scope = scope.parent
     return tuple(reversed(found))
+
+
+def _text(value: object) -> str | None:
+    """Let a name through as text of bounded length; frameworks put objects, lists and worse where a name should be."""
+    if value is None or value == "":
+        return None
+    text = value if isinstance(value, str) else str(value)
+    return text[:_MAX_NAME]
 
 
 def _moment(nanoseconds: int) -> datetime:

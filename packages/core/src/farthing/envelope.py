@@ -112,19 +112,28 @@ class Usage(_Frozen):
     input_audio_tokens: Count | None = None
     cache_read_audio_tokens: Count | None = None
     """Part of both cache_read_tokens and input_audio_tokens."""
+    cache_read_image_tokens: Count | None = None
+    """Part of both cache_read_tokens and input_image_tokens."""
     output_audio_tokens: Count | None = None
     input_image_tokens: Count | None = None
     output_image_tokens: Count | None = None
+    output_video_tokens: Count | None = None
+    output_citation_tokens: Count | None = None
+    """Part of output_tokens: what Perplexity quotes from its sources."""
     input_video_tokens: Count | None = None
     input_tool_tokens: Count | None = None
     """Part of input_tokens: what a provider-side tool put into the prompt."""
     web_searches: Count | None = None
+    social_searches: Count | None = None
     file_searches: Count | None = None
     rerank_searches: Count | None = None
     code_executions: Count | None = None
     output_images: Count | None = None
     input_characters: Count | None = None
+    input_messages: Count | None = None
     document_pages: Count | None = None
+    annotated_document_pages: Count | None = None
+    """Part of document_pages."""
     audio_seconds: Quantity | None = None
 
     @model_validator(mode="after")
@@ -148,9 +157,20 @@ _WHOLES: Final = (
     ("cache_write_tokens", ("cache_write_5m_tokens", "cache_write_1h_tokens")),
     ("input_tokens", ("input_audio_tokens", "input_image_tokens", "input_video_tokens")),
     ("input_tokens", ("input_tool_tokens",)),
-    ("cache_read_tokens", ("cache_read_audio_tokens",)),
+    ("cache_read_tokens", ("cache_read_audio_tokens", "cache_read_image_tokens")),
     ("input_audio_tokens", ("cache_read_audio_tokens",)),
-    ("output_tokens", ("output_reasoning_tokens", "output_audio_tokens", "output_image_tokens")),
+    ("input_image_tokens", ("cache_read_image_tokens",)),
+    (
+        "output_tokens",
+        (
+            "output_reasoning_tokens",
+            "output_citation_tokens",
+            "output_audio_tokens",
+            "output_image_tokens",
+            "output_video_tokens",
+        ),
+    ),
+    ("document_pages", ("annotated_document_pages",)),
 )
 
 
@@ -289,3 +309,21 @@ class Call(_Frozen):
     """Low-cardinality names a framework gives for free: node, agent, deployment."""
     service_name: str | None = None
     service_instance_id: str | None = None
+
+    @classmethod
+    def assembled(cls, values: dict[str, Any]) -> Self:
+        """Build a Call from values that are valid by construction, at a tenth of the time that validating takes.
+
+        Args:
+            values: Every field but schema_version, each of its own type; the dict becomes the Call's.
+
+        Raises:
+            Nothing: who cannot vouch for the values calls the class instead.
+        """
+        call = cls.__new__(cls)
+        values["schema_version"] = SCHEMA_VERSION
+        object.__setattr__(call, "__dict__", values)
+        object.__setattr__(call, "__pydantic_fields_set__", set(values))
+        object.__setattr__(call, "__pydantic_extra__", None)
+        object.__setattr__(call, "__pydantic_private__", None)
+        return call

@@ -55,7 +55,7 @@ class Policy:
     def __init__(self, *, extra_dimensions: Iterable[str] = (), aliases: Mapping[str, str] | None = None) -> None:
         self._dimensions: Final = frozenset((*DIMENSIONS, *extra_dimensions))
         self._aliases: Final = {canonical_name(name): target for name, target in (aliases or {}).items()}
-        self._cache: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._verdicts: dict[tuple[tuple[str, tuple[tuple[str, object], ...]], ...], Verdict] = {}
 
     def resolve(self, layers: Iterable[Layer]) -> Verdict:
         """Decide the tags of one call: the first layer that has a usable value for a dimension wins.
@@ -66,6 +66,25 @@ class Policy:
         Raises:
             Nothing.
         """
+        layers = tuple(layers)
+        # Most calls of a process carry one of a few sets of tags. Tags with a value that is no text are decided anew:
+        # 1, 1.0 and True are one key of a dict and three different tags.
+        try:
+            key = tuple((layer.source, tuple(layer.tags.items())) for layer in layers)
+            known = self._verdicts.get(key)
+        except TypeError:
+            return self._decide(layers)
+        if known is None:
+            known = self._decide(layers)
+            if all(
+                type(value) is str and len(value) <= MAX_LENGTH for layer in layers for value in layer.tags.values()
+            ):
+                if len(self._verdicts) >= _CACHE_SIZE:
+                    self._verdicts.clear()
+                self._verdicts[key] = known
+        return known
+
+    def _decide(self, layers: tuple[Layer, ...]) -> Verdict:
         values: dict[str, str] = {}
         sources: dict[str, str] = {}
         violations: list[str] = []
@@ -102,21 +121,15 @@ class Policy:
         name = self._aliases.get(name, name)
         return name if name in self._dimensions else None
 
-    def _value(self, name: str, raw: object) -> tuple[str, str | None]:
+    @staticmethod
+    def _value(name: str, raw: object) -> tuple[str, str | None]:
         if isinstance(raw, Enum):
             raw = raw.value
         if isinstance(raw, (bool, int, float, Decimal, UUID)):
             raw = str(raw)
         if not isinstance(raw, str):
             return INVALID, "not-text"
-        known = self._cache.get((name, raw)) if len(raw) <= MAX_LENGTH else None
-        if known is None:
-            known = _normalised(name, raw)
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            if len(raw) <= MAX_LENGTH:
-                self._cache[name, raw] = known
-        return known
+        return _normalised(name, raw)
 
 
 def _normalised(name: str, raw: str) -> tuple[str, str | None]:

@@ -132,3 +132,13 @@ def test_tier_and_omitted_usage(provider: FakeProvider, client: httpx.Client) ->
     provider.script(Reply(omit_usage=True), times=2)
     assert "usage" not in client.post(PATH, json=BODY).json()
     assert "usage" not in decode(client.post(f"{PATH}-stream", json=BODY).content)[-1][1]
+
+
+def test_count_tokens_is_free(provider: FakeProvider, client: httpx.Client) -> None:
+    """CrewAI counts before each call; that must not take a reply, nor be billed."""
+    provider.script(Reply(input_tokens=7))
+    assert client.post(f"/model/{MODEL}/count-tokens", json={"input": {"converse": BODY}}).json() == {
+        "inputTokens": 101
+    }
+    assert len(provider.pending) == 1
+    assert provider.invoice.lines == ()

@@ -108,6 +108,14 @@ def test_error_inside_a_stream_of_each_wire(provider: FakeProvider, client: http
     assert "overloaded" in text.strip().splitlines()[-1]
 
 
+def test_cut_stream_without_any_content(provider: FakeProvider, client: httpx.Client) -> None:
+    """A stream of an empty text is cut before its terminal event all the same."""
+    provider.script(Fault(cut_stream_after=0, cut_with="end", reply=Reply(text="")))
+    text = client.post(CHAT[0], json=STREAM).text
+    assert "chat.completion.chunk" in text
+    assert "[DONE]" not in text
+
+
 def test_cut_answer_that_is_no_stream(provider: FakeProvider, client: httpx.Client) -> None:
     """A cut body must not look like a short but complete one."""
     provider.script(Fault(cut_stream_after=0))

@@ -147,9 +147,8 @@ def test_embeddings_and_counting(provider: FakeProvider, client: httpx.Client) -
     """Embeddings are billed though Gemini reports no usage for them; counting is free."""
     single = client.post("/v1beta/models/gemini-embedding-001:embedContent", json={"content": {}}).json()
     assert single["embedding"]["values"]
-    batch = client.post(
-        "/v1beta/models/gemini-embedding-001:batchEmbedContents", json={"requests": [None, None]}
-    ).json()
+    two = {"requests": [None, None]}
+    batch = client.post("/v1beta/models/gemini-embedding-001:batchEmbedContents", json=two).json()
     assert len(batch["embeddings"]) == 2
     assert client.post(f"{PATH}:countTokens", json=BODY).json() == {"totalTokens": 103}
     assert [line.amount_usd for line in provider.invoice.lines] == [Decimal("0.00001515"), Decimal("0.0000153")]

@@ -11,12 +11,13 @@ import pytest
 
 from farthing.testing.provider import Counts, Invoice, InvoiceLine
 from farthing.testing.provider.invoice import charge
-from farthing.testing.provider.price_table import PriceTable
+from farthing.testing.provider.price_table import RATE_NAMES, PriceTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PRICES = PriceTable()
+PROVIDERS = ("openai", "azure", "anthropic", "bedrock", "gemini", "cohere", "jina")
 
 
 def amount(provider: str, model: str, counts: Counts, tier: str = "standard") -> Decimal | None:
@@ -257,3 +258,12 @@ def test_written_file_keeps_exact_decimals(tmp_path: Path) -> None:
     assert written["total_usd"] == "0.0000000001"
     assert [entry["amount_usd"] for entry in written["lines"]] == ["0.0000000001", None]
     assert written["unpriced_lines"] == 1
+
+
+def test_price_list_has_no_misspelt_rate() -> None:
+    """A rate under a wrong name would be passed over, and its tokens billed as plain input."""
+    models = [PRICES.find(provider, name) for provider in PROVIDERS for name in PRICES.names(provider)]
+    named = {rate for model in models if model is not None for rates in model.tiers.values() for rate in rates}
+    tiers = {tier.removesuffix("_long") for model in models if model is not None for tier in model.tiers}
+    assert named <= RATE_NAMES
+    assert tiers == {"standard", "batch", "flex", "priority"}

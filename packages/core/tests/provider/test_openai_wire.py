@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from farthing.testing.provider import FakeProvider, Reply, ToolCall
+from farthing.testing.provider import FakeProvider, Fault, Reply, ToolCall
 
 if TYPE_CHECKING:
     import httpx
@@ -244,6 +244,56 @@ def test_responses_tools_and_searches(provider: FakeProvider, client: httpx.Clie
     kinds = [event["type"] for event in events(client.post("/v1/responses", json=answered).text)]
     assert "response.function_call_arguments.delta" not in kinds
     assert kinds[-1] == "response.completed"
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "weather"}])
+def test_responses_stream_a_forced_call(client: httpx.Client, choice: object) -> None:
+    """The arguments come in pieces and once whole, in an item of their own."""
+    function = {"type": "function", "name": "weather", "parameters": WEATHER}
+    asked = {"model": "gpt-5", "input": "hi", "tools": [function], "tool_choice": choice, "stream": True}
+    streamed = events(client.post("/v1/responses", json=asked).text)
+    pieces = [event["delta"] for event in streamed if event["type"] == "response.function_call_arguments.delta"]
+    assert json.loads("".join(pieces)) == {"city": "example", "days": 1}
+    assert streamed[-1]["response"]["output"][0]["arguments"] == "".join(pieces)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_omit_usage_and_show_searches(provider: FakeProvider, client: httpx.Client, *, stream: bool) -> None:
+    """A response without usage has a null, as an interrupted one; searches are items in both forms."""
+    provider.script(Reply(omit_usage=True, web_searches=1))
+    asked = {"model": "gpt-5", "input": "hi", "tools": [{"type": "web_search"}], "stream": stream}
+    response = client.post("/v1/responses", json=asked)
+    body = events(response.text)[-1]["response"] if stream else response.json()
+    assert body["usage"] is None
+    assert [item["type"] for item in body["output"]] == ["web_search_call", "message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": "a"}),
+        ("/v1/completions", {"model": "gpt-3.5-turbo-instruct", "prompt": "a"}),
+        ("/v1/completions", {"model": "gpt-3.5-turbo-instruct", "prompt": "a", "stream": True}),
+        ("/v2/rerank", {"model": "rerank-v3.5", "query": "q", "documents": ["d"]}),
+        ("/v2/rerank", {"model": "jina-reranker-v2-base-multilingual", "query": "q", "documents": ["d"]}),
+    ],
+)
+def test_every_endpoint_can_omit_usage(
+    provider: FakeProvider, client: httpx.Client, path: str, asked: dict[str, object]
+) -> None:
+    """Whatever reads usage must meet its absence on every endpoint, while the bill comes all the same."""
+    provider.script(Reply(omit_usage=True))
+    text = client.post(path, json=asked).text
+    assert "usage" not in text
+    assert "billed_units" not in text
+    assert provider.invoice.total_usd > 0
+
+
+def test_rerank_error_is_cohere_s(provider: FakeProvider, client: httpx.Client) -> None:
+    """Cohere's error has its message at the top."""
+    provider.script(Fault(status=429, message="slow down"))
+    asked = {"model": "rerank-v3.5", "query": "q", "documents": ["d"]}
+    assert client.post("/v2/rerank", json=asked).json()["message"] == "slow down"
 
 
 def test_embeddings_in_both_encodings(client: httpx.Client, provider: FakeProvider) -> None:

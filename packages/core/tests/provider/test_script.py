@@ -50,6 +50,16 @@ def test_reply_refuses_negative_numbers(field: str) -> None:
         Reply(**{field: -1})  # pyright: ignore[reportArgumentType] - one field of several, chosen by the parameter
 
 
+def test_reply_and_rule_refuse_zero() -> None:
+    """A stream of no chunks and a rule for no request are mistakes of the script."""
+    with pytest.raises(ValueError, match="chunks"):
+        Reply(chunks=0)
+    with pytest.raises(ValueError, match="times"):
+        Rule(answer=Reply(), times=0)
+    with pytest.raises(ValueError, match="at least one answer"):
+        Script().add_scenario("empty", [])
+
+
 def test_fault_needs_exactly_one_kind() -> None:
     """A fault that is none, or two at once, would do something nobody asked for."""
     with pytest.raises(ValueError, match="needs"):

@@ -23,7 +23,7 @@ BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
 def test_start_and_stop_leave_nothing_behind() -> None:
     """A server that leaves threads or its port behind breaks the tests that follow."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     provider = FakeProvider().start()
     with pytest.raises(RuntimeError, match="already"):
         provider.start()
@@ -32,7 +32,7 @@ def test_start_and_stop_leave_nothing_behind() -> None:
         assert client.post(url + CHAT, json=BODY).status_code == 200
         provider.stop()
         provider.stop()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(RuntimeError, match="not running"):
         _ = provider.url
     with pytest.raises(httpx.ConnectError):
@@ -143,6 +143,37 @@ def test_connection_is_kept_alive(provider: FakeProvider) -> None:
             while b'"object": "list"' not in received or not received.endswith(b"]}"):
                 received += connection.recv(65536)
             assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_pipelined_request_does_not_look_like_a_client_that_left(provider: FakeProvider) -> None:
+    """A next request that waits in the socket is no end of file, and must not shorten the delay of the first."""
+    provider.script(Reply(delay_seconds=0.1))
+    body = b'{"model": "gpt-4o", "messages": []}'
+    raw = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (CHAT.encode(), len(body), body)
+    host, port = provider.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(5)
+        connection.sendall(raw * 2)
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK") < 2 or not received.endswith(b"}"):
+            received += connection.recv(65536)
+    assert provider.settle()
+    assert [line.client_left for line in provider.invoice.lines] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: x", b"Transfer-Encoding: chunked\r\n\r\nnonsense", b"Content-Length: 5\r\n\r\nab"]
+)
+def test_broken_request_ends_its_connection_only(provider: FakeProvider, head: bytes) -> None:
+    """A client that sends rubbish must not take the server down."""
+    host, port = provider.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+    assert httpx.post(provider.url + CHAT, json=BODY).status_code == 200
 
 
 def test_chunked_request_body_is_read(provider: FakeProvider, client: httpx.Client) -> None:

@@ -50,7 +50,6 @@ _ORDINARY: Final[dict[str, frozenset[str]]] = {
     "inference_geo": frozenset({"global", "not_available", "default"}),
     "deployment": frozenset({"global", "standard", "globalstandard", "global_standard", "global-standard"}),
     "region": frozenset({"global", "us-east-1", "us-east-2", "us-west-2"}),
-    "location": frozenset({"global"}),
     "data_residency": frozenset({"global", "none", "default"}),
     "speed": frozenset({"standard", "normal", "default"}),
     "processing": frozenset({"standard", "interactive", "realtime"}),
@@ -261,6 +260,8 @@ class PriceBook:
         flags: list[str] = list(target.flags)
         known_tier = read_tier(tier)
         context = {key.strip().lower(): value.strip().lower() for key, value in context.items() if value}
+        if "location" in context:
+            context.setdefault("region", context.pop("location"))
         context = dict(target.context) | context
         known_tier = _tier_of_context(known_tier, context)
         found_provider, match = self._find(target, flags)
@@ -309,15 +310,22 @@ class PriceBook:
             if provider is None:
                 flags.append("unknown-provider")
                 return None, None
-        for name in target.names:
-            match = self.catalog.find_model(provider, name)
-            if match is not None:
-                if match.provider_id != provider.id:
-                    flags.append("fallback-provider-price")
-                if _loose(match):
-                    flags.append("loose-match")
-                return provider, match
-        return provider, None
+        match = self._match(provider, target)
+        if match is not None:
+            if match.provider_id != provider.id:
+                flags.append("fallback-provider-price")
+            if _loose(match):
+                flags.append("loose-match")
+            if _premium_assumed(provider, match, target.names[0]):
+                flags.append("bedrock-bare-id")
+        return provider, match
+
+    def _match(self, provider: Provider, target: Target) -> Match | None:
+        if target.literal is not None:
+            match = self.catalog.find_model(provider, target.literal)
+            if match is not None and match.kind in {"exact", "alias"}:
+                return match
+        return next((found for name in target.names if (found := self.catalog.find_model(provider, name))), None)
 
     def _mark_time(self, plan: _Plan) -> None:
         """Collect every moment at which the price may change."""
@@ -334,7 +342,7 @@ class PriceBook:
                 clocks.update(constraint.window)
         for rule in (*plan.overrides, *plan.corrections):
             instants.update(moment for moment in (rule.start, rule.end) if moment is not None)
-            clocks.update(rule.window or ())
+            clocks.update(clock for window in rule.windows for clock in window)
             if rule.alias_of is not None and plan.depth < _ALIAS_DEPTH:
                 other = self._alias(plan, rule.alias_of)
                 instants.update(other.instants)
@@ -495,14 +503,24 @@ class _Draft:
         self.provenance = provenance
         self.rates: dict[str, Rate] = {}
         self.applied: list[str] = []
+        self.since: list[date] = []
         self.flags: list[str] = list(plan.flags)
         self.price: Price | None = None
         self.replaced = False
 
     def _apply(self, rule: Rule) -> None:
         self.applied.append(rule.id)
+        if rule.start is not None and not rule.backdate:
+            self.since.append(rule.start.date())
         if rule.flag:
             self.flags.append(rule.flag)
+
+    def _change(self, rule: Rule) -> None:
+        """Scale, then put single rates in place."""
+        if rule.factors is not None:
+            self.rates = _scaled(self.rates, rule.factors)
+        if rule.rates is not None:
+            self.rates = dict(rule.rates) if rule.replace else self.rates | rule.rates
 
     def base(self, active: Sequence[Rule]) -> None:
         """Take the standard price of the moment, then the corrections of it."""
@@ -512,12 +530,9 @@ class _Draft:
         for rule in active:
             if rule.tiers or rule.when or rule.free:
                 continue
-            if rule.rates is not None:
-                self.rates = dict(rule.rates) if rule.replace else self.rates | rule.rates
+            if rule.rates is not None or (rule.factors is not None and self.rates):
+                self._change(rule)
                 self.replaced = self.replaced or rule.replace
-                self._apply(rule)
-            elif rule.factors is not None and self.rates:
-                self.rates = _scaled(self.rates, rule.factors)
                 self._apply(rule)
 
     def tiered(self, active: Sequence[Rule]) -> bool:
@@ -541,10 +556,7 @@ class _Draft:
                     self._apply(rule)
                     return True
                 continue
-            if rule.rates is not None:
-                self.rates = dict(rule.rates) if rule.replace else self.rates | rule.rates
-            elif rule.factors is not None:
-                self.rates = _scaled(self.rates, rule.factors)
+            self._change(rule)
             self._apply(rule)
             return True
         return False
@@ -598,22 +610,20 @@ class _Draft:
                 continue
             if settled & rule.when.keys():
                 continue
-            if rule.rates is not None:
-                self.rates = dict(rule.rates) if rule.replace else self.rates | rule.rates
-            elif rule.factors is not None:
-                self.rates = _scaled(self.rates, rule.factors)
+            self._change(rule)
             settled |= rule.when.keys()
             self._apply(rule)
         for key, ordinary in _ORDINARY.items():
             value = context.get(key)
             if value is None or key in settled or value in ordinary:
                 continue
-            if key in {"region", "location", "inference_geo", "data_residency", "deployment"}:
+            if key in {"region", "inference_geo", "data_residency", "deployment"}:
                 self.flags.append("context-not-priced")
 
     def sheet(self, flags: tuple[str, ...]) -> Sheet:
         """Give the finished sheet."""
         start = self.price.constraint.start if self.price and self.price.constraint else None
+        start = max((*self.since, *([start] if start else [])), default=None)
         provenance = self.provenance.model_copy(
             update={
                 "corrections": tuple(self.applied),
@@ -661,6 +671,21 @@ def _loose(match: Match) -> bool:
     if match.kind not in {"prefix", "contains"}:
         return False
     return re.match(_VERSION_TAIL, match.rest) is None
+
+
+def _premium_assumed(provider: Provider, match: Match, name: str) -> bool:
+    """Tell whether a Bedrock id says neither global nor a geography, where the two differ in price.
+
+    Such an id is invoked in one region, which is billed as regional inference: 10 % above the global endpoint.
+    """
+    if provider.id != "aws" or not match.model.id.startswith("regional.") or match.kind == "contains":
+        return False
+    if name.partition(".")[0] in {"us", "eu", "au", "jp", "apac", "in", "us-gov", "global"}:
+        return False
+    sibling = "global." + match.model.id.removeprefix("regional.")
+    return any(
+        model.id == sibling and model.prices[-1].rates != match.model.prices[-1].rates for model in provider.models()
+    )
 
 
 def _stale_after(released: str, max_age_days: int) -> datetime:

@@ -30,8 +30,8 @@ _GOOGLE_PATH: Final = re.compile(
 )
 _BEDROCK_ROUTES: Final = frozenset({"converse", "converse_like", "invoke", "async_invoke", "mantle", "nova", "llama"})
 _AZURE_ZONES: Final = {
-    "us": "datazone",
-    "eu": "datazone",
+    "us": "datazone-us",
+    "eu": "datazone-eu",
     "global": "global",
     "global_standard": "global",
     "global-standard": "global",
@@ -50,6 +50,8 @@ class Target:
     context: tuple[tuple[str, str], ...] = ()
     """What the name itself says of region and deployment."""
     flags: tuple[str, ...] = ()
+    literal: str | None = None
+    """The name untouched, where a provider was given beside it and it begins with a provider all the same."""
     opaque: bool = False
     """A name that stands for an account's own resource: no price list can know it."""
 
@@ -73,7 +75,7 @@ def read_target(provider: str | None, model: str) -> Target:
     target = _read_name(canonical, name)
     if name != full and not target.opaque:
         # A few ids really begin with their provider's name, e.g. `openrouter/auto`; they come last.
-        target = replace(target, names=(*target.names, full))
+        target = replace(target, names=(*target.names, full), literal=full if canonical_provider(provider) == canonical else None)
     return target
 
 
@@ -141,6 +143,8 @@ def _bedrock(name: str) -> Target:
             break
     if found := _ARN.match(name):
         return _arn(found)
+    if name.lower().startswith("us-gov.") and not context:
+        context.append(("region", "us-gov-west-1"))
     return Target("aws.bedrock", _readings("aws.bedrock", name), tuple(context))
 
 

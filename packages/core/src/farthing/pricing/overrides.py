@@ -22,7 +22,7 @@ from farthing.providers import canonical_provider, catalogue_id
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["PriceOverride", "PricesSettings", "Rule", "overrides_to_rules", "read_corrections"]
+__all__ = ["PriceOverride", "PricesSettings", "Rule", "corrections_to_rules", "overrides_to_rules", "read_corrections"]
 
 _MAX_PER_UNIT: Final = Decimal(100_000)
 _MAX_FACTOR: Final = Decimal(100)
@@ -284,7 +284,8 @@ class Rule:
     """Values of the billing context it needs; `!x` is any other than x."""
     start: datetime | None = None
     end: datetime | None = None
-    window: tuple[time, time] | None = None
+    windows: tuple[tuple[time, time], ...] = ()
+    """Daily UTC hours; empty: all day."""
     weekdays: frozenset[int] | None = None
     rates: Mapping[str, Rate] | None = None
     replace: bool = False
@@ -317,7 +318,7 @@ class Rule:
             return False
         if self.weekdays is not None and moment.weekday() not in self.weekdays:
             return False
-        return self.window is None or self.window[0] <= moment.time() < self.window[1]
+        return not self.windows or any(begin <= moment.time() < end for begin, end in self.windows)
 
     def in_context(self, context: Mapping[str, str]) -> bool:
         """Tell whether the billing context is the one it needs."""
@@ -396,8 +397,17 @@ def read_corrections(text: str) -> tuple[Rule, ...]:
     Raises:
         PriceDataError: An entry is not what it should be; it names the entry.
     """
+    return corrections_to_rules(tomllib.loads(text)["correction"])
+
+
+def corrections_to_rules(entries: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """Compile corrections that are parsed already.
+
+    Raises:
+        PriceDataError: An entry is not what it should be; it names the entry.
+    """
     rules: list[Rule] = []
-    for raw in tomllib.loads(text)["correction"]:
+    for raw in entries:
         try:
             rules.append(_correction(dict(raw)))
         except (KeyError, ValueError, TypeError) as error:
@@ -417,7 +427,6 @@ def _correction(raw: dict[str, Any]) -> Rule:
         _rates(raw["rates"])
         rates = {bucket: _correction_rate(value) for bucket, value in raw["rates"].items()}
     models = raw.get("models", ["*"])
-    window = raw.get("window")
     return Rule(
         id=raw["id"],
         provider=raw["provider"] if raw["provider"].startswith("=") else canonical_provider(raw["provider"]),
@@ -427,7 +436,7 @@ def _correction(raw: dict[str, Any]) -> Rule:
         when={key: tuple([value] if isinstance(value, str) else value) for key, value in raw.get("when", {}).items()},
         start=_optional_moment(raw.get("from")),
         end=_optional_moment(raw.get("until")),
-        window=(time.fromisoformat(window[0]), time.fromisoformat(window[1])) if window else None,
+        windows=tuple((time.fromisoformat(begin), time.fromisoformat(end)) for begin, end in raw.get("windows", ())),
         weekdays=frozenset(raw["weekdays"]) if "weekdays" in raw else None,
         rates=rates,
         replace=raw.get("replace", False),

@@ -41,8 +41,8 @@ def openai(raw: Raw) -> Facts:
     facts.put_positive("input_image_tokens", into.count("image_tokens"))
     facts.put_positive("input_video_tokens", into.count("video_tokens"))
     cached = into.under("cached_tokens_details")
-    if cached:
-        facts.put("cache_read_audio_tokens", cached.count("audio_tokens"))
+    facts.put("cache_read_audio_tokens", cached.count("audio_tokens"))
+    facts.put("cache_read_image_tokens", cached.count("image_tokens"))
     facts.put("output_reasoning_tokens", out.count("reasoning_tokens"))
     facts.put_positive("output_audio_tokens", out.count("audio_tokens"))
     facts.put_positive("output_image_tokens", out.count("image_tokens"))
@@ -141,7 +141,7 @@ def read_bedrock(raw: Raw) -> Facts:
     return facts
 
 
-_MODALITY_FIELDS: Final = {"AUDIO": "audio", "IMAGE": "image", "VIDEO": "video"}
+_MODALITY_FIELDS: Final = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 
 
 def gemini(raw: Raw) -> Facts:
@@ -180,12 +180,13 @@ def gemini(raw: Raw) -> Facts:
 def _modalities(facts: Facts, parts: list[Raw], prefix: str) -> None:
     if prefix == "cache_read":
         if parts:
-            audio = sum(part.count("tokenCount", "token_count") or 0 for part in parts if _modality(part) == "audio")
-            facts.put("cache_read_audio_tokens", audio)
+            for modality in ("audio", "image"):
+                held = [part.count("tokenCount", "token_count") or 0 for part in parts if _modality(part) == modality]
+                facts.put(f"cache_read_{modality}_tokens", sum(held))
         return
     for part in parts:
         modality = _modality(part)
-        if modality is None or (prefix == "output" and modality == "video"):
+        if modality is None:
             continue
         name = f"{prefix}_{modality}_tokens"
         facts.put_positive(name, (facts.counts.get(name) or 0) + (part.count("tokenCount", "token_count") or 0))
@@ -226,7 +227,6 @@ def cohere(raw: Raw) -> Facts:
     facts.put("output_tokens", counted.count("output_tokens", "completion_tokens"))
     facts.put_positive("cache_read_tokens", raw.count("cached_tokens"))
     facts.put_positive("rerank_searches", billed.count("search_units"))
-    facts.put_positive("output_images", None)
     return facts
 
 
@@ -247,10 +247,13 @@ def openrouter(raw: Raw) -> Facts:
 
 
 def perplexity(raw: Raw) -> Facts:
-    """Perplexity: OpenAI's names, searches beside, and `cost.total_cost`, what it charges."""
+    """Perplexity: OpenAI's names, reasoning and citations beside the completion, searches, and its charge."""
     facts = openai(raw)
-    if "output_reasoning_tokens" not in facts.counts:
-        facts.put_positive("output_reasoning_tokens", raw.count("reasoning_tokens"))
+    reasoning, citations = raw.count("reasoning_tokens"), raw.count("citation_tokens")
+    if reasoning or citations:
+        facts.counts["output_tokens"] = (facts.counts.get("output_tokens") or 0) + (reasoning or 0) + (citations or 0)
+        facts.put("output_reasoning_tokens", reasoning)
+        facts.put("output_citation_tokens", citations)
     facts.put_positive("web_searches", raw.count("num_search_queries"))
     facts.reported_usd = raw.under("cost").number("total_cost")
     return facts
@@ -259,6 +262,10 @@ def perplexity(raw: Raw) -> Facts:
 def xai(raw: Raw) -> Facts:
     """xAI: OpenAI's names, reasoning beside the completion; the charge in ten-billionths of a dollar or in dollars."""
     facts = openai(raw)
+    reasoning = facts.counts.get("output_reasoning_tokens") or 0
+    if reasoning and not raw.has("total_tokens") and raw.has("completion_tokens"):
+        facts.counts["output_tokens"] = (facts.counts.get("output_tokens") or 0) + reasoning
+        facts.flags.append("reasoning-beside-output")
     ticks = raw.number("cost_in_usd_ticks")
     facts.reported_usd = _ticks(ticks) if ticks is not None else raw.number("cost")
     return facts

@@ -163,6 +163,11 @@ def _header(name: str, value: str) -> bytes:
     return struct.pack(">B", len(raw_name)) + raw_name + struct.pack(">BH", _STRING_HEADER, len(raw_value)) + raw_value
 
 
+def write_count(plan: Plan) -> Outgoing:
+    """Write the answer of count-tokens. Raises: nothing."""
+    return Outgoing(body=dump({"inputTokens": plan.counts.input_tokens}))
+
+
 def refuse(refusal: Refusal) -> Outgoing:
     """Write an error the way AWS does: its type is a header. Raises: nothing."""
     headers = {"x-amzn-ErrorType": _exception(refusal), "x-amzn-requestid": f"bedrock-{refusal.token}"}
@@ -186,3 +191,12 @@ def _exception(refusal: Refusal) -> str:
 
 
 CONVERSE = Wire(provider="bedrock", endpoint="converse", read=read, write=write, refuse=refuse, broken=broken)
+COUNT_TOKENS = Wire(
+    provider="bedrock",
+    endpoint="count-tokens",
+    read=read,
+    write=write_count,
+    refuse=refuse,
+    broken=broken,
+    is_billed=False,
+)

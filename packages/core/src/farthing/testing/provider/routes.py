@@ -39,7 +39,11 @@ _OPENAI: Mapping[str, Wire] = {
 _AZURE = {path: replace(wire, provider="azure") for path, wire in _OPENAI.items()}
 _ANTHROPIC = {"messages": anthropic.MESSAGES, "messages/count_tokens": anthropic.COUNT_TOKENS}
 _RERANK = {"rerank": openai_misc.COHERE_RERANK}
-_BEDROCK = {"converse": bedrock.CONVERSE, "converse-stream": bedrock.CONVERSE}
+_BEDROCK = {
+    "converse": bedrock.CONVERSE,
+    "converse-stream": bedrock.CONVERSE,
+    "count-tokens": bedrock.COUNT_TOKENS,
+}
 _GEMINI = {
     "generateContent": gemini.GENERATE,
     "streamGenerateContent": gemini.GENERATE,
