@@ -29,7 +29,7 @@ SCENARIOS = {
     "sync-10ms": ("LangChain chain, sync, model takes 10 ms", 60, ["none", "noop", "farthing", *PEERS]),
     "async-10ms": ("LangChain chain, async, model takes 10 ms", 60, ["none", "noop", "farthing", *PEERS]),
     "litellm": ("litellm.completion over loopback HTTP", 60, ["none", "noop", "farthing"]),
-    "meter": ("one call of the Meter directly", 3_000, ["farthing"]),
+    "meter": ("the Meter directly, beside the SDK's own span and metrics", 3_000, ["stock SDK", "farthing"]),
 }
 
 
@@ -91,7 +91,7 @@ def show(title: str, seen: dict[str, list[dict[str, float]]]) -> None:
 
     print(f"\n{title}")
     print(f"  {'':<16}{'wall':>10}{'ratio':>8}{'caller CPU':>13}{'added':>9}{'all in':>10}{'added':>9}{'ratio':>8}")
-    base = "none" if "none" in seen else None
+    base = next((name for name in ("none", "stock SDK") if name in seen), None)
     for variant in seen:
         wall, caller, process = (median(variant, name) for name in ("wall_us", "caller_cpu_us", "process_cpu_us"))
         line = f"  {variant:<16}{wall:>7.0f} us"

@@ -195,6 +195,21 @@ def meter_call() -> Callable[[], object]:
     return one
 
 
+def stock_sdk_call() -> Callable[[], object]:
+    """Give what the stock SDK alone takes for one call: a span of 24 attributes and four histogram records."""
+    tracer, meter = trace.get_tracer("stock"), metrics.get_meter("stock")
+    histograms = [meter.create_histogram(name) for name in ("duration", "input", "output", "cost")]
+    attributes = {f"attribute.{number}": str(number) for number in range(24)}
+    labels = {f"label.{number}": str(number) for number in range(7)}
+
+    def one() -> None:
+        tracer.start_span("chat gpt-4o", kind=trace.SpanKind.CLIENT, attributes=attributes).end()
+        for histogram in histograms:
+            histogram.record(1.5, labels)
+
+    return one
+
+
 def looped(call: Callable[[], Awaitable[object]]) -> Callable[[], object]:
     """Run a coroutine function on one loop that stays."""
     loop = asyncio.new_event_loop()
@@ -204,7 +219,7 @@ def looped(call: Callable[[], Awaitable[object]]) -> Callable[[], object]:
 def scenario_call(scenario: str, variant: str) -> Callable[[], object]:
     """Give one call of a scenario."""
     if scenario == "meter":
-        return meter_call()
+        return stock_sdk_call() if variant == "stock SDK" else meter_call()
     if scenario == "litellm":
         return litellm_call(variant)
     built = chain(0.01 if scenario.endswith("10ms") else 0.0)

@@ -215,7 +215,7 @@ class Billing:
                 "outcome": finish.outcome,
                 "error_type": _text(finish.error_type),
                 "finish_reason": _text(finish.finish_reason),
-                "streaming": bool(run.streaming),
+                "streaming": bool(run.streaming) or first_chunk_ns is not None,
                 "time_to_first_chunk_seconds": (
                     None if first_chunk_ns is None else max(0.0, (first_chunk_ns - run.started_ns) / 1e9)
                 ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-    from farthing.envelope import Call
+    from farthing.envelope import Attribution, Call
 
 __all__ = ["OTHER", "MetricSink"]
 
@@ -24,11 +24,25 @@ OTHER: Final = "__other__"
 """Stands for the values of a dimension beyond its limit; sums stay whole, only the split is lost."""
 
 _MAX_VALUES: Final = 200
+_MAX_SERIES: Final = 4_096
 _TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
 _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _COST_BUCKETS: Final = tuple(factor * 10.0**power for power in range(-6, 2) for factor in (1, 2.5, 5))
 
 Labels = tuple[tuple[str, str], ...]
+
+
+class _Series:
+    """The labels of one series in the forms that its instruments take."""
+
+    __slots__ = ("attribution", "input", "labels", "output", "plain")
+
+    def __init__(self, attribution: Attribution, labels: Labels) -> None:
+        self.attribution = attribution
+        self.labels = labels
+        self.plain = dict(labels)
+        self.input = {**self.plain, semconv.TOKEN_TYPE: "input"}
+        self.output = {**self.plain, semconv.TOKEN_TYPE: "output"}
 
 
 class MetricSink:
@@ -53,6 +67,7 @@ class MetricSink:
         self._labels: Final = {name: semconv.dimension_attribute(name, prefix=prefix) for name in dimensions}
         self._events = events
         self._known: dict[str, set[str]] = defaultdict(set)
+        self._made: dict[tuple[int, str, str | None, str | None], _Series] = {}
         self._made_for: Meter | None = None
         self.overflowed = 0
         """Values that were folded into OTHER."""
@@ -71,28 +86,44 @@ class MetricSink:
         costs: defaultdict[Labels, Decimal] = defaultdict(Decimal)
         counts: defaultdict[Labels, int] = defaultdict(int)
         for call in calls:
-            labels = self._call_labels(call)
-            attributes = dict(labels)
-            seconds = (call.ended_at - call.started_at).total_seconds()
-            self._duration.record(
-                max(seconds, 0.0),
-                attributes if call.error_type is None else {**attributes, semconv.ERROR_TYPE: call.error_type},
-            )
-            if call.usage is not None:
-                if call.usage.input_tokens is not None:
-                    self._tokens.record(call.usage.input_tokens, {**attributes, semconv.TOKEN_TYPE: "input"})
-                if call.usage.output_tokens is not None:
-                    self._tokens.record(call.usage.output_tokens, {**attributes, semconv.TOKEN_TYPE: "output"})
-            if call.time_to_first_chunk_seconds is not None:
-                self._first_chunk.record(call.time_to_first_chunk_seconds, attributes)
+            series = self._series(call)
+            self._record(call, series)
             if call.cost.amount_usd is not None:
-                self._cost_histogram.record(float(call.cost.amount_usd), attributes)
-                costs[labels] += call.cost.amount_usd
-            counts[*labels, (semconv.OUTCOME, call.outcome), (semconv.COST_STATUS, call.cost.status)] += 1
+                costs[series.labels] += call.cost.amount_usd
+            counts[*series.labels, (semconv.OUTCOME, call.outcome), (semconv.COST_STATUS, call.cost.status)] += 1
         for labels, amount in costs.items():
             self._cost.add(float(amount), dict(labels))
         for labels, count in counts.items():
             self._calls.add(count, dict(labels))
+
+    def _record(self, call: Call, series: _Series) -> None:
+        plain = series.plain
+        seconds = (call.ended_at - call.started_at).total_seconds()
+        self._duration.record(
+            seconds if seconds > 0 else 0.0,
+            plain if call.error_type is None else {**plain, semconv.ERROR_TYPE: call.error_type},
+        )
+        usage = call.usage
+        if usage is not None:
+            if usage.input_tokens is not None:
+                self._tokens.record(usage.input_tokens, series.input)
+            if usage.output_tokens is not None:
+                self._tokens.record(usage.output_tokens, series.output)
+        if call.time_to_first_chunk_seconds is not None:
+            self._first_chunk.record(call.time_to_first_chunk_seconds, plain)
+        if call.cost.amount_usd is not None:
+            self._cost_histogram.record(float(call.cost.amount_usd), plain)
+
+    def _series(self, call: Call) -> _Series:
+        """Find the labels of a call, made once for each set of tags: the policy gives equal tags as one object."""
+        key = (id(call.attribution), call.operation, call.provider, call.request_model)
+        known = self._made.get(key)
+        if known is None or known.attribution is not call.attribution:
+            known = _Series(call.attribution, self._call_labels(call))
+            if len(self._made) >= _MAX_SERIES:
+                self._made.clear()
+            self._made[key] = known
+        return known
 
     def _call_labels(self, call: Call) -> Labels:
         labels = [(semconv.OPERATION_NAME, call.operation)]

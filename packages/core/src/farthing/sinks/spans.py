@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenSpan", "Rollup", "SpanSink"]
 
+_MAX_NAMED: Final = 4_096
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _ERROR: Final = Status(StatusCode.ERROR)
 
@@ -84,6 +85,7 @@ class SpanSink:
         self._tracer = tracer
         self._prefix: Final = prefix
         self._cost_prefix: Final = f"{prefix}.cost" if prefix else "cost"
+        self._named: dict[int, tuple[Attribution, dict[str, AttributeValue]]] = {}
         self._names = {name: semconv.dimension_attribute(name, prefix=prefix) for name in DIMENSIONS}
 
     def open(
@@ -159,11 +161,21 @@ class SpanSink:
             span.end(end_time=ended_ns)
 
     def _attribution(self, attribution: Attribution) -> dict[str, AttributeValue]:
-        names = self._names
-        return {
-            names.get(name) or semconv.dimension_attribute(name, prefix=self._prefix): value
-            for name, value in attribution.items()
-        }
+        """Name the tags, once for each set of tags: the policy gives equal tags as one object."""
+        known = self._named.get(id(attribution))
+        if known is None or known[0] is not attribution:
+            names = self._names
+            known = (
+                attribution,
+                {
+                    names.get(name) or semconv.dimension_attribute(name, prefix=self._prefix): value
+                    for name, value in attribution.items()
+                },
+            )
+            if len(self._named) >= _MAX_NAMED:
+                self._named.clear()
+            self._named[id(attribution)] = known
+        return dict(known[1])
 
     def _call_attributes(self, call: Call) -> dict[str, AttributeValue]:
         cost = call.cost

@@ -197,10 +197,12 @@ def _modality(part: Raw) -> str | None:
 
 
 def mistral(raw: Raw) -> Facts:
-    """Mistral: OpenAI's names; audio is measured in seconds, documents in pages."""
+    """Mistral: OpenAI's names; audio is measured in seconds, documents in pages.
+
+    `num_cached_tokens` is not read: it counts what the server did not compute anew (all but one token of every repeated
+    prompt in recorded bodies), not what is billed as cached, which is in `prompt_tokens_details`.
+    """
     facts = openai(raw)
-    if "cache_read_tokens" not in facts.counts:
-        facts.put("cache_read_tokens", raw.count("num_cached_tokens"))
     facts.put_positive("document_pages", raw.count("pages_processed"))
     seconds = raw.number("prompt_audio_seconds")
     facts.seconds = seconds or facts.seconds

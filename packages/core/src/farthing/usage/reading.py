@@ -115,7 +115,8 @@ def _read(
     anything = any(counts.values()) or bool(facts.seconds)
     if not anything:
         return reading(None, "usage-zero") if has_content else reading(_usage(counts, None), "usage-zero")
-    if counts.get("output_tokens") and counts.get("input_tokens") == 0 and not facts.seconds:
+    prompt_lost = bool(counts.get("output_tokens")) and counts.get("input_tokens") == 0
+    if prompt_lost and not facts.seconds and facts.reported_usd is None:
         return reading(None, "usage-input-missing")
     try:
         return reading(_usage(counts, facts.seconds))
