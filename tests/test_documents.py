@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n+```text\n(?P<output>.*?)```", re.DOTALL)
+PROGRAM = re.compile(r"```python\n(# (?P<name>\w+\.py)\n.*?)```", re.DOTALL)
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,19 +33,16 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("block", BLOCK.finditer(README), ids=lambda found: found["code"].splitlines()[0][:40])
-def test_the_readme_prints_what_it_shows(block: re.Match[str], tmp_path: Path) -> None:
+def test_the_readme_prints_what_it_shows(tmp_path: Path) -> None:
     """A README that is wrong in its first twelve lines is the first and last thing somebody reads."""
-    (tmp_path / "snippet.py").write_text(block["code"], encoding="utf-8")
-    shown = run(sys.executable, "snippet.py", cwd=tmp_path)
-    assert [line.rstrip() for line in shown.strip().splitlines()] == [
-        line.rstrip() for line in block["output"].strip().splitlines()
-    ]
-
-
-def test_the_readme_has_code_to_run() -> None:
-    """The test above would pass on an empty README."""
-    assert len(BLOCK.findall(README)) >= 1
+    for program in PROGRAM.finditer(README):
+        (tmp_path / program["name"]).write_text(program[1], encoding="utf-8")
+    commands = [found for block in CONSOLE.findall(README) for found in COMMAND.findall(block)]
+    assert len(commands) >= 3
+    for command, expected in commands:
+        program, *arguments = command.split()
+        shown = run(Path(sys.executable).with_name(program), *arguments, cwd=tmp_path)
+        assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in expected.splitlines()]
 
 
 def test_there_is_an_example_for_each_plugin() -> None:

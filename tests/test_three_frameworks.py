@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 import litellm
 import pytest
 from crewai import LLM, Agent, Crew, Task
-from farthing_crewai import FarthingListener
-from farthing_langchain import FarthingHandler
-from farthing_litellm import FarthingLogger
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_litellm import ChatLiteLLM
@@ -25,6 +22,9 @@ import farthing
 from farthing.testing import capture
 from farthing.testing.provider import FakeProvider, Fault, Reply
 from farthing.testing.receiver import OtlpReceiver
+from farthing_crewai import FarthingListener
+from farthing_langchain import FarthingHandler
+from farthing_litellm import FarthingLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,10 +26,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build all five wheels, as a release would."""
     folder = tmp_path_factory.mktemp("wheels")
     for package in sorted((ROOT / "packages").iterdir()):
-        subprocess.run(  # noqa: S603 - our own build
-            [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "-o", folder, package],
-            check=True,
-        )
+        options = ["--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "-o", folder]
+        subprocess.run([UV, "build", *options, package], check=True)  # noqa: S603 - our own build
     return folder
 
 
@@ -56,8 +54,8 @@ def test_a_wheel_installs_alone_and_imports_only_its_own_framework(
     script = f"""
 import sys, {module}, farthing
 from datetime import datetime, UTC
-cost = farthing.price("openai", "gpt-4o", farthing.Usage(input_tokens=12345, output_tokens=678), at=datetime(2026, 1, 1, tzinfo=UTC))
-print(cost.amount_usd)
+usage = farthing.Usage(input_tokens=12345, output_tokens=678)
+print(farthing.price("openai", "gpt-4o", usage, at=datetime(2026, 1, 1, tzinfo=UTC)).amount_usd)
 print(*sorted({{"litellm", "langchain_core", "crewai"}} & set(sys.modules)))
 """
     done = subprocess.run(  # noqa: S603 - our own script

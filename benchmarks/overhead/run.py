@@ -70,7 +70,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="processes for each figure (default 3)")
     parser.add_argument("--only", choices=SCENARIOS, nargs="*", help="scenarios to run (default all)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the calls, one round: only a check that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the calls, one round: only checks that it runs"
+    )
     given = parser.parse_args()
     for variant in PEERS:
         python_of(variant)

@@ -83,7 +83,7 @@ def chain(model_seconds: float) -> Any:
         def _llm_type(self) -> str:
             return "bench"
 
-        def _get_ls_params(self, stop: Any = None, **_: Any) -> Any:
+        def _get_ls_params(self, *_: Any, **__: Any) -> Any:
             return {"ls_provider": "openai", "ls_model_name": "gpt-4o", "ls_model_type": "chat"}
 
         def _reply(self) -> ChatResult:

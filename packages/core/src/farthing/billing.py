@@ -177,8 +177,13 @@ class Billing:
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
         provider = canonical_provider(finish.provider or run.provider)
-        reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
-        cost, usage = self._cost(run, finish, provider, reading)
+        try:
+            reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
+            cost, usage = self._cost(run, finish, provider, reading)
+        except Exception as error:  # noqa: BLE001 - a price that cannot be told must not take the call along
+            report_fault("farthing.pricing", error, self._counters)
+            reading = UsageReading(usage=None, flags=(), service_tier=None, reported_usd=None)
+            cost, usage = Cost(amount_usd=None, status="unpriced", flags=("fault",)), None
         verdict = self._verdict(run)
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if provider is not None:

@@ -10,61 +10,73 @@ from typing import Final
 
 __all__ = ["canonical_provider", "catalogue_id", "known_provider"]
 
-_SPELLINGS: Final[dict[str, str]] = {
-    # canonical name: catalogue id, then further spellings (lower case, `-` and space written as `_`)
-    "openai": "openai openai openai_chat text_completion_openai openai_text chatopenai openai_like_openai",
-    "anthropic": "anthropic anthropic anthropic_chat anthropic_text chatanthropic claude",
+_SPELLINGS: Final[dict[str, tuple[str | None, str]]] = {
+    # canonical name: the catalogue's id, and further spellings (lower case, with `_` for `-` and space)
+    "openai": ("openai", "openai_chat openai_text text_completion_openai chatopenai"),
+    "anthropic": ("anthropic", "anthropic_chat anthropic_text chatanthropic claude"),
     "aws.bedrock": (
-        "aws bedrock aws aws_bedrock amazon_bedrock bedrock_converse bedrock_mantle amazon chatbedrock chatbedrockconverse "
-        "bedrock_runtime sagemaker_bedrock"
+        "aws",
+        (
+            "bedrock aws aws_bedrock amazon amazon_bedrock bedrock_converse bedrock_mantle bedrock_runtime chatbedrock "
+            "chatbedrockconverse"
+        ),
     ),
-    "azure.ai.openai": "azure azure azure_openai az.ai.openai azure_text azure_ai_openai azurechatopenai azure_openai_chat",
-    "azure.ai.inference": "azure azure_ai azure_inference azure_ai_inference az.ai.inference azure_ai_foundry azure_foundry",
-    "gcp.gemini": "google gemini google google_genai google_gla google_ai_studio gemini_api google_ai googleai chatgooglegenerativeai",
-    "gcp.gen_ai": "google gcp_genai",
+    "azure.ai.openai": (
+        "azure",
+        "azure azure_openai azure_openai_chat azure_ai_openai az.ai.openai azure_text azurechatopenai",
+    ),
+    "azure.ai.inference": (
+        "azure",
+        "azure_ai azure_inference azure_ai_inference az.ai.inference azure_ai_foundry azure_foundry",
+    ),
+    "gcp.gemini": (
+        "google",
+        "gemini gemini_api google google_ai google_ai_studio google_genai google_gla googleai chatgooglegenerativeai",
+    ),
+    "gcp.gen_ai": ("google", "gcp_genai"),
     "gcp.vertex_ai": (
-        "google vertex_ai vertex vertexai google_vertexai google_vertex google_vertex_ai vertex_ai_beta google_cloud gcp "
-        "vertex_ai_anthropic_models vertex_ai_language_models vertex_ai_mistral_models vertex_ai_llama_models chatvertexai "
-        "google_anthropic_vertex"
+        "google",
+        (
+            "vertex vertexai vertex_ai vertex_ai_beta gcp google_cloud google_vertex google_vertexai google_vertex_ai "
+            "google_anthropic_vertex chatvertexai"
+        ),
     ),
-    "mistral_ai": "mistral mistral mistralai codestral text_completion_codestral chatmistralai",
-    "cohere": "cohere cohere cohere_chat chatcohere",
-    "deepseek": "deepseek deepseek deepseek_chat chatdeepseek",
-    "groq": "groq groq groqcloud chatgroq",
-    "perplexity": "perplexity perplexity perplexity_ai pplx chatperplexity",
-    "x_ai": "x-ai xai x_ai x.ai grok chatxai",
-    "ibm.watsonx.ai": "- watsonx watsonx_text ibm_watsonx ibm",
-    "openrouter": "openrouter openrouter open_router chatopenrouter",
-    "together_ai": "together together together_ai togetherai chattogether",
-    "fireworks_ai": "fireworks fireworks fireworks_ai chatfireworks",
-    "moonshot_ai": "moonshotai moonshot moonshotai moonshot_ai kimi",
-    "z_ai": "zai zai z_ai z.ai",
-    "zhipuai": "zhipuai zhipu zhipu_ai bigmodel",
-    "minimax": "minimax minimax",
-    "cerebras": "cerebras cerebras chatcerebras",
-    "novita": "novita novita novita_ai",
-    "voyage_ai": "voyageai voyage voyageai voyage_ai",
-    "github_copilot": "github-copilot github_copilot copilot",
-    "databricks": "databricks databricks chatdatabricks",
-    "cloudflare": "cloudflare cloudflare cloudflare_workers_ai workers_ai",
-    "ovhcloud": "ovhcloud ovhcloud ovh",
-    "meta": "meta meta meta_llama llama_api",
-    "baseten": "baseten baseten",
-    "cursor": "cursor cursor",
-    "elevenlabs": "elevenlabs elevenlabs",
-    "avian": "avian avian",
-    "arcee": "arcee arcee arcee_ai",
-    "modal": "modal modal",
+    "mistral_ai": ("mistral", "mistral mistralai codestral text_completion_codestral chatmistralai"),
+    "cohere": ("cohere", "cohere_chat chatcohere"),
+    "deepseek": ("deepseek", "deepseek_chat chatdeepseek"),
+    "groq": ("groq", "groqcloud chatgroq"),
+    "perplexity": ("perplexity", "perplexity_ai pplx chatperplexity"),
+    "x_ai": ("x-ai", "xai x.ai grok chatxai"),
+    "ibm.watsonx.ai": (None, "watsonx watsonx_text ibm_watsonx ibm"),
+    "openrouter": ("openrouter", "open_router chatopenrouter"),
+    "together_ai": ("together", "together togetherai chattogether"),
+    "fireworks_ai": ("fireworks", "fireworks chatfireworks"),
+    "moonshot_ai": ("moonshotai", "moonshot moonshotai kimi"),
+    "z_ai": ("zai", "zai z.ai"),
+    "zhipuai": ("zhipuai", "zhipu zhipu_ai bigmodel"),
+    "minimax": ("minimax", ""),
+    "cerebras": ("cerebras", "chatcerebras"),
+    "novita": ("novita", "novita_ai"),
+    "voyage_ai": ("voyageai", "voyage voyageai"),
+    "github_copilot": ("github-copilot", "copilot"),
+    "databricks": ("databricks", "chatdatabricks"),
+    "cloudflare": ("cloudflare", "cloudflare_workers_ai workers_ai"),
+    "ovhcloud": ("ovhcloud", "ovh"),
+    "meta": ("meta", "meta_llama llama_api"),
+    "baseten": ("baseten", ""),
+    "cursor": ("cursor", ""),
+    "elevenlabs": ("elevenlabs", ""),
+    "avian": ("avian", ""),
+    "arcee": ("arcee", "arcee_ai"),
+    "modal": ("modal", ""),
 }
 
 _CANONICAL: Final[dict[str, str]] = {
-    spelling: canonical
-    for canonical, listed in _SPELLINGS.items()
-    for spelling in (canonical.replace("-", "_"), *listed.split()[1:])
+    spelling: canonical for canonical, (_, listed) in _SPELLINGS.items() for spelling in (canonical, *listed.split())
 }
 
 _CATALOGUE: Final[dict[str, str]] = {
-    canonical: listed.split()[0] for canonical, listed in _SPELLINGS.items() if not listed.startswith("- ")
+    canonical: identifier for canonical, (identifier, _) in _SPELLINGS.items() if identifier is not None
 }
 
 
@@ -83,12 +95,16 @@ def canonical_provider(name: str | None) -> str | None:
     """
     if name is None or not name.strip():
         return None
-    return _CANONICAL.get(_plain(name), name.strip().lower())
+    return known_provider(name) or name.strip().lower()
 
 
 def known_provider(name: str) -> str | None:
     """Give the canonical name when the spelling is one of a known provider, else None."""
-    return _CANONICAL.get(_plain(name))
+    plain = _plain(name)
+    found = _CANONICAL.get(plain)
+    if found is None and plain.startswith("vertex_ai_"):
+        return "gcp.vertex_ai"  # LiteLLM has one name for each publisher on Vertex AI: `vertex_ai-llama_models`
+    return found
 
 
 def catalogue_id(canonical: str) -> str | None:

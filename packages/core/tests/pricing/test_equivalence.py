@@ -122,9 +122,7 @@ def moments(model: ModelInfo) -> Iterator[datetime]:
                 yield first - timedelta(seconds=1)
 
 
-def their_answer(
-    provider: Provider, name: str, counts: dict[str, int], at: datetime, context: dict[str, str]
-) -> Any:
+def their_answer(provider: Provider, name: str, counts: dict[str, int], at: datetime, context: dict[str, str]) -> Any:
     """Price with genai-prices; a refusal comes back as None."""
     usage = TheirUsage(**{THEIR_NAMES.get(name, name): count for name, count in counts.items()})
     try:
@@ -151,7 +149,9 @@ def allowed(kind: str, cost: Any, answer: Any) -> bool:
             & set(cost.flags)
         )
     # One batch figure differs: they quote hours to 50 digits, we round such a line to 28.
-    return kind in {"measures", "short audio"} and abs(cost.amount_usd - answer.total_price) < answer.total_price.scaleb(-25)
+    return kind in {"measures", "short audio"} and abs(
+        cost.amount_usd - answer.total_price
+    ) < answer.total_price.scaleb(-25)
 
 
 @pytest.mark.parametrize("provider", genai_prices.data.providers, ids=lambda provider: provider.id)

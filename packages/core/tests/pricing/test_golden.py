@@ -1,4 +1,4 @@
-"""Prices worked out by hand, compared to the last digit; and our corrections, of which every figure must matter to one."""
+"""Prices worked out by hand, compared to the last digit; and our corrections, whose every figure matters to one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from farthing.envelope import Cost, Usage
 from farthing.errors import PriceDataError
 from farthing.pricing import PriceBook, default_book
 from farthing.pricing.files import bundled_catalog
-from farthing.pricing.overrides import corrections_to_rules, read_corrections
+from farthing.pricing.rules import corrections_to_rules, read_corrections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,14 +124,26 @@ def nudged(figure: str) -> str:
     return format(Decimal(figure) * Decimal("1.01") + Decimal("0.0001"), "f")
 
 
+def nudges(figure: Any) -> Iterator[tuple[str, Any]]:
+    """Change a figure, or each part of one with long-context steps."""
+    if isinstance(figure, str):
+        yield "", nudged(figure)
+        return
+    yield " base", {**figure, "base": nudged(figure["base"])}
+    step = figure["steps"][0]
+    yield " step", {**figure, "steps": [{**step, "price": nudged(step["price"])}]}
+    yield " threshold", {**figure, "steps": [{**step, "above": step["above"] + 1}]}
+
+
 def mutations() -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Give every entry with one of its figures changed, one switch turned, or the whole of it gone."""
     for index, entry in enumerate(ENTRIES):
         for table in ("rates", "multiply"):
             for key, figure in entry.get(table, {}).items():
-                changed = copy.deepcopy(entry)
-                changed[table][key] = nudged(figure)
-                yield f"{entry['id']}: {table}.{key}", index, changed
+                for name, changed_figure in nudges(figure):
+                    changed = copy.deepcopy(entry)
+                    changed[table][key] = changed_figure
+                    yield f"{entry['id']}: {table}.{key}{name}", index, changed
         for switch in ("backdate", "free"):
             if entry.get(switch):
                 yield f"{entry['id']}: {switch}", index, {**entry, "models": ["no-such-model"]}

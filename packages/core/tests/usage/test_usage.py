@@ -114,7 +114,11 @@ TABLE: list[tuple[str, str, dict[str, Any], Usage]] = [
     (
         "anthropic web search",
         "anthropic",
-        {"input_tokens": 10, "output_tokens": 5, "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 9}},
+        {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 9},
+        },
         Usage(input_tokens=10, output_tokens=5, web_searches=2),
     ),
     (
@@ -544,7 +548,10 @@ def test_the_place_of_inference_is_kept() -> None:
 
 def test_tool_calls_of_the_responses_api_are_counted() -> None:
     """Its usage object does not count web searches, which are billed."""
-    body = {"usage": RESPONSES, "output": [{"type": "web_search_call"}, {"type": "message"}, {"type": "web_search_call"}]}
+    body = {
+        "usage": RESPONSES,
+        "output": [{"type": "web_search_call"}, {"type": "message"}, {"type": "web_search_call"}],
+    }
     usage = read_usage("openai_responses", body).usage
     assert usage is not None
     assert usage.web_searches == 2

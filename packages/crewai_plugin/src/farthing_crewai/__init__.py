@@ -1,0 +1,13 @@
+"""farthing for CrewAI: one listener attributes and prices every model call of a crew, an agent, a flow or a bare LLM.
+
+import farthing_crewai
+
+farthing_crewai.FarthingListener(feature="research")  # registers itself on CrewAI's event bus
+"""
+
+from farthing_crewai.versions import UnsupportedCrewAIError  # isort: skip - refuses an old crewai before it is touched
+from farthing_crewai.listener import FarthingListener
+
+__all__ = ["FarthingListener", "UnsupportedCrewAIError"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,13 @@
+"""farthing for LiteLLM: one callback that attributes and prices every call.
+
+litellm.callbacks = [FarthingLogger(feature="email-generator")]
+"""
+
+from __future__ import annotations
+
+from farthing_litellm import versions  # isort: skip - first: an old litellm fails here with a reason
+from farthing_litellm.logger import FarthingLogger
+
+__all__ = ["FarthingLogger"]
+
+__version__ = versions.OURS

@@ -22,7 +22,19 @@ from farthing.pricing.units import BUCKETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FORMAT", "Catalog", "Constraint", "Match", "Model", "Provider", "Rate", "match_clause"]
+__all__ = [
+    "FORMAT",
+    "Catalog",
+    "Constraint",
+    "Match",
+    "Model",
+    "Price",
+    "Provider",
+    "Rate",
+    "Variant",
+    "clause_literals",
+    "match_clause",
+]
 
 FORMAT: Final = "farthing.prices/1"
 
@@ -46,13 +58,6 @@ class Rate:
             if input_tokens > start:
                 return price
         return self.base
-
-    def times(self, factor: Decimal, context: Any) -> Rate:
-        """Scale base and steps."""
-        return Rate(
-            context.multiply(self.base, factor),
-            tuple((start, context.multiply(price, factor)) for start, price in self.steps),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,14 @@ def _literal(kind: str, content: str, text: str) -> tuple[str, str] | None:
     if kind == "contains":
         return ("contains", text.partition(content)[2]) if content in text else None
     return ("regex", "") if re.search(content, text) else None
+
+
+def clause_literals(clause: Clause) -> list[str]:
+    """Give the names that a match rule spells out."""
+    ((kind, content),) = clause.items()
+    if kind in {"or", "and"}:
+        return [name for part in content for name in clause_literals(part)]
+    return [] if kind == "regex" else [content]
 
 
 _COMPACT_DATE: Final = re.compile(r"(-)(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")

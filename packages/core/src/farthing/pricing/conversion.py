@@ -1,4 +1,4 @@
-"""From the published JSON of genai-prices to our own compact price file: the same prices, nothing dropped in silence."""
+"""From the published JSON of genai-prices to our own compact price file: nothing is dropped in silence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.errors import PriceDataError
@@ -72,16 +72,14 @@ def _dump(value: Any) -> str:
 def _verified(raw: Sequence[Mapping[str, Any]]) -> str:
     """Give the last day on which a remark says that a price was checked: the data is at least as young as that."""
     remarks = " ".join(
-        part.get("price_comments") or ""
-        for provider in raw
-        for part in (provider, *(provider.get("models") or ()))
+        part.get("price_comments") or "" for provider in raw for part in (provider, *(provider.get("models") or ()))
     )
     return max(re.findall(r"(?:[Cc]hecked|[Vv]erified)[^.]{0,40}?(20\d\d-\d\d-\d\d)", remarks), default="")
 
 
 def _model(provider: str, model: Mapping[str, Any]) -> dict[str, Any]:
     prices = model.get("prices")
-    listed: list[dict[str, Any]] = prices if isinstance(prices, list) else [{"prices": prices or {}}]
+    listed: list[Any] = list(prices) if isinstance(prices, list) else [{"prices": prices or {}}]  # pyright: ignore[reportUnknownArgumentType]
     line: dict[str, Any] = {
         "id": model["id"],
         "match": _clause(model["match"]),
@@ -147,11 +145,15 @@ def _rates(model: str, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rate(value: Any) -> Any:
     if isinstance(value, dict):
-        tiers: list[dict[str, Any]] = value["tiers"]  # pyright: ignore[reportUnknownVariableType]
-        return [_plain(value["base"]), [[int(step["start"]), _plain(step["price"])] for step in tiers]]
+        tiers: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [_plain(tiers["base"]), [[int(step["start"]), _plain(step["price"])] for step in tiers["tiers"]]]
     return _plain(value)
 
 
 def _plain(value: Any) -> str:
     """Write a rate without exponent and without idle zeros."""
-    return format(Decimal(value).normalize(), "f")
+    try:
+        return format(Decimal(value).normalize(), "f")
+    except (InvalidOperation, TypeError) as error:
+        message = f"a price is no number: {value!r}"
+        raise PriceDataError(message) from error

@@ -1,4 +1,4 @@
-"""Where prices come from: the bundled file or one of the user's; whether to trust it; and the default book of this process."""
+"""Where prices come from, whether to trust them, and the default book of this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from farthing.errors import PriceDataError
 from farthing.pricing.book import PriceBook
 from farthing.pricing.catalog import FORMAT, Catalog
 from farthing.pricing.conversion import compact
-from farthing.pricing.overrides import PricesSettings, overrides_to_rules, read_corrections
+from farthing.pricing.overrides import PricesSettings
+from farthing.pricing.rules import overrides_to_rules, read_corrections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -280,7 +281,10 @@ def default_book(settings: PricesSettings | None = None) -> PriceBook:
 
 
 def replace_default_book(book: PriceBook) -> PriceBook | None:
-    """Swap another book in, at once for every thread, and give the one that was there; calls under way finish with theirs."""
+    """Swap another book in, at once for every thread, and give the one that was there.
+
+    Calls under way finish with the book they began with.
+    """
     with _default.lock:
         previous, _default.book = _default.book, book
         return previous

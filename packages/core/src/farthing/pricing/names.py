@@ -32,6 +32,8 @@ _BEDROCK_ROUTES: Final = frozenset({"converse", "converse_like", "invoke", "asyn
 _AZURE_ZONES: Final = {
     "us": "datazone-us",
     "eu": "datazone-eu",
+    "apac": "datazone-apac",
+    "us-gov": "us-gov",
     "global": "global",
     "global_standard": "global",
     "global-standard": "global",
@@ -75,7 +77,9 @@ def read_target(provider: str | None, model: str) -> Target:
     target = _read_name(canonical, name)
     if name != full and not target.opaque:
         # A few ids really begin with their provider's name, e.g. `openrouter/auto`; they come last.
-        target = replace(target, names=(*target.names, full), literal=full if canonical_provider(provider) == canonical else None)
+        target = replace(
+            target, names=(*target.names, full), literal=full if canonical_provider(provider) == canonical else None
+        )
     return target
 
 
@@ -134,6 +138,8 @@ def _bedrock(name: str) -> Target:
         head, _, rest = name.partition("/")
         if found := _ARN.match(rest):
             return _arn(found)
+        if head.lower() == "claude_platform":  # Anthropic's own platform, sold through AWS at Anthropic's prices
+            return Target("anthropic", (rest,), tuple(context))
         if head.lower() in _BEDROCK_ROUTES:
             name = rest
         elif _REGION.match(head.lower()):

@@ -1,6 +1,6 @@
-"""A price sheet: the resolved rates of one model, tier, context and moment, and the arithmetic that bills a usage with it.
+"""A price sheet: the resolved rates of one model, tier, context and moment, and the arithmetic that bills with them.
 
-All arithmetic runs in one explicit Decimal context, never in the ambient one, so that a host that lowers its precision
+All arithmetic runs in one explicit Decimal context, never in the ambient one, so that a host which lowers its precision
 cannot change a cost. Rates are quoted per a power of ten almost everywhere, so a line is exact; a rate per hour of audio
 may not terminate, and such a line is rounded to 28 significant digits, as Python's own default would.
 """
@@ -12,19 +12,21 @@ from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Final
 
 from farthing.envelope import CostLine
+from farthing.pricing.catalog import Rate
 from farthing.pricing.units import BUCKETS, DISPLAY_ORDER, Unit, contains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from farthing.envelope import Provenance
-    from farthing.pricing.catalog import Rate
+    from farthing.envelope import CostStatus, Provenance
 
-__all__ = ["EXACT", "Bill", "Sheet"]
+__all__ = ["Bill", "Sheet", "scaled"]
 
-EXACT: Final = Context(prec=50)
+_EXACT: Final = Context(prec=50)
 _DIVIDING: Final = Context(prec=28)
 _ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
+_TEN: Final = Decimal(10)
 
 _MODALITIES: Final = (
     ("input_audio_tokens", "cache_read_audio_tokens"),
@@ -115,7 +117,7 @@ class Sheet:
         provenance: Provenance | None,
         source: str | None,
         flags: tuple[str, ...] = (),
-        status: str = "priced",
+        status: CostStatus = "priced",
         minimum_seconds: int | None = None,
         strict_output: bool = False,
         estimated: bool = False,
@@ -179,9 +181,9 @@ class Sheet:
             step = self._program[index]
             line = _line(step, quantity, whole_input)
             lines[step.unit.bucket] = line
-            total = EXACT.add(total, line.amount_usd)
+            total = _EXACT.add(total, line.amount_usd)
         complete = self._notice(counts, lines, flags)
-        amount = total.normalize(EXACT) if complete else None
+        amount = _tidy(total) if complete else None
         return Bill(lines, amount, tuple(flags))
 
     def _quantities(self, counts: Mapping[str, int | Decimal | None]) -> list[int | Decimal]:
@@ -216,32 +218,30 @@ class Sheet:
         del flags[1:]
         return settled
 
-    def _notice(
-        self, counts: Mapping[str, int | Decimal | None], lines: dict[str, CostLine], flags: list[str]
-    ) -> bool:
+    def _notice(self, counts: Mapping[str, int | Decimal | None], lines: dict[str, CostLine], flags: list[str]) -> bool:
         """Note what the bill does not say by itself; tell whether it is complete."""
-        for field, flag in self._noticed:
-            if counts.get(field) and flag not in flags:
-                flags.append(flag)
+        flags.extend(flag for field, flag in self._noticed if counts.get(field) and flag not in flags)
         if self._ttl and (written := counts.get("cache_write_tokens")):
             known = (counts.get("cache_write_5m_tokens") or 0) + (counts.get("cache_write_1h_tokens") or 0)
             if written > known:
                 flags.append("cache-ttl-assumed")
-        complete = True
-        for field, flag in self._alone:
-            if counts.get(field):
-                flags.append(flag)
-                complete = False
+        missing = [flag for field, flag in self._alone if counts.get(field)]
+        flags.extend(missing)
+        complete = not missing
         for field in self._measured:
-            if not counts.get(field):
-                continue
-            if field == "output_tokens":
-                flags.append("output-not-priced")
-                complete = complete and not self._strict_output
-            elif not lines.keys() - {"requests", "web_searches"}:
-                flags.append("usage-not-priced")
-                complete = False
+            if counts.get(field):
+                complete = self._unmeasured(field, lines, flags) and complete
         return complete
+
+    def _unmeasured(self, field: str, lines: dict[str, CostLine], flags: list[str]) -> bool:
+        """Note a count that no rate bills; tell whether the bill is complete all the same."""
+        if field == "output_tokens":
+            flags.append("output-not-priced")
+            return not self._strict_output
+        if lines.keys() - {"requests", "web_searches"}:
+            return True
+        flags.append("usage-not-priced")
+        return False
 
 
 BUCKETS_OF_FIELD: Final = {unit.usage_field: unit.bucket for unit in BUCKETS.values() if unit.usage_field}
@@ -250,12 +250,12 @@ BUCKETS_OF_FIELD: Final = {unit.usage_field: unit.bucket for unit in BUCKETS.val
 def _line(step: _Step, quantity: int | Decimal, whole_input: int) -> CostLine:
     count = Decimal(quantity)
     if step.unit_usd is not None:
-        rate, amount = step.quoted_usd, EXACT.multiply(step.unit_usd, count)
+        rate, amount = step.quoted_usd, _EXACT.multiply(step.unit_usd, count)
     else:
         rate = step.rate.at(whole_input)
-        context = _DIVIDING if step.unit.per % 10 else EXACT
-        amount = context.divide(EXACT.multiply(rate, count), Decimal(step.unit.per))
-    return CostLine(quantity=count, rate_usd=rate, per=step.unit.per, amount_usd=amount.normalize(EXACT))
+        context = _DIVIDING if step.unit.per % 10 else _EXACT
+        amount = context.divide(_EXACT.multiply(rate, count), Decimal(step.unit.per))
+    return CostLine(quantity=count, rate_usd=rate, per=step.unit.per, amount_usd=_tidy(amount))
 
 
 def _program(rates: Mapping[str, Rate]) -> tuple[_Step, ...]:
@@ -272,7 +272,7 @@ def _program(rates: Mapping[str, Rate]) -> tuple[_Step, ...]:
                 tuple(inner for inner in range(index) if contains(unit, units[inner])),
                 rate,
                 rate.base,
-                EXACT.divide(rate.base, Decimal(unit.per)) if exact else None,
+                _EXACT.divide(rate.base, Decimal(unit.per)) if exact else None,
             )
         )
     return tuple(steps)
@@ -289,3 +289,23 @@ def _complete_joins(rates: dict[str, Rate]) -> None:
             whole, join = f"input_{modality}", f"cache_read_{modality}"
             if whole in rates and join not in rates:
                 rates[join] = rates[whole]
+
+
+def _tidy(amount: Decimal) -> Decimal:
+    """Drop idle zeros behind the point, and only there: 30 must not print as 3E+1."""
+    plain = amount.normalize(_EXACT)
+    if plain < _TEN or _EXACT.remainder(plain, _TEN):
+        return plain
+    return plain.quantize(_ONE, context=_EXACT)
+
+
+def scaled(rates: Mapping[str, Rate], factors: Mapping[str, Decimal]) -> dict[str, Rate]:
+    """Multiply rates by the factors of their buckets; a bucket without a factor stays."""
+    return {bucket: _times(rate, factors[bucket]) if bucket in factors else rate for bucket, rate in rates.items()}
+
+
+def _times(rate: Rate, factor: Decimal) -> Rate:
+    return Rate(
+        _EXACT.multiply(rate.base, factor),
+        tuple((start, _EXACT.multiply(price, factor)) for start, price in rate.steps),
+    )

@@ -1,4 +1,4 @@
-"""Usage as providers and frameworks report it, read into the one canonical inclusive `Usage`; pure, one adapter a shape."""
+"""Usage as providers and frameworks report it, read into the one inclusive `Usage`; pure, one adapter a shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters for usage as frameworks hand it on: LiteLLM's normalised form, LangChain's usage_metadata, CrewAI's dicts."""
+"""Adapters for usage as frameworks hand it on: LiteLLM's `Usage`, LangChain's usage_metadata, CrewAI's dicts."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def crewai_anthropic_raw(raw: Raw) -> Facts:
 
 
 def crewai_gemini(raw: Raw) -> Facts:
-    """CrewAI's Gemini: `completion_tokens` has thoughts inside, `candidates_token_count` has not; old ones lack the former."""
+    """CrewAI's Gemini: `completion_tokens` has the thoughts inside; old versions lack it and have candidates only."""
     facts = Facts()
     facts.put("input_tokens", raw.count("prompt_token_count", "prompt_tokens"))
     reasoning = raw.count("reasoning_tokens")

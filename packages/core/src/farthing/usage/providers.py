@@ -91,9 +91,7 @@ def read_anthropic(raw: Raw) -> Facts:
     """
     facts = Facts()
     written = cache_lifetimes(facts, raw.under("cache_creation"), raw.count("cache_creation_input_tokens"))
-    exclusive_cache(
-        facts, fresh=raw.count("input_tokens"), read=raw.count("cache_read_input_tokens"), written=written
-    )
+    exclusive_cache(facts, fresh=raw.count("input_tokens"), read=raw.count("cache_read_input_tokens"), written=written)
     facts.put("output_tokens", raw.count("output_tokens"))
     facts.put_positive("output_reasoning_tokens", raw.under("output_tokens_details").count("thinking_tokens"))
     facts.put_positive("web_searches", raw.under("server_tool_use").count("web_search_requests"))
@@ -153,7 +151,9 @@ def gemini(raw: Raw) -> Facts:
     facts = Facts()
     prompt = raw.count("promptTokenCount", "prompt_token_count")
     tool = raw.count("toolUsePromptTokenCount", "tool_use_prompt_token_count")
-    candidates = raw.count("candidatesTokenCount", "candidates_token_count", "responseTokenCount", "response_token_count")
+    candidates = raw.count(
+        "candidatesTokenCount", "candidates_token_count", "responseTokenCount", "response_token_count"
+    )
     thoughts = raw.count("thoughtsTokenCount", "thoughts_token_count")
     total = raw.count("totalTokenCount", "total_token_count")
     if prompt is not None:
@@ -224,7 +224,7 @@ def cohere(raw: Raw) -> Facts:
     """Cohere: `billed_units` is what the bill has; `tokens` also counts the parts of the prompt that are not billed."""
     facts = Facts()
     billed = raw.under("billed_units")
-    counted = billed if billed else raw.under("tokens") or raw
+    counted = billed or raw.under("tokens") or raw
     facts.put("input_tokens", counted.count("input_tokens", "prompt_tokens"))
     facts.put("output_tokens", counted.count("output_tokens", "completion_tokens"))
     facts.put_positive("cache_read_tokens", raw.count("cached_tokens"))

@@ -51,7 +51,8 @@ class Raw:
         for name in names:
             value = self.data.get(name)
             if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-                return [Raw(entry, self.faults) for entry in value]  # pyright: ignore[reportUnknownVariableType]
+                entries: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+                return [Raw(entry, self.faults) for entry in entries]
         return []
 
     def count(self, *names: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal  # noqa: TC003 - part of a public annotation
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
@@ -96,7 +96,7 @@ def _read(
         return UsageReading(None, (*extra, "usage-missing"), None, None)
     body = Raw(raw)
     inner = body.under(*_NESTED)
-    source = inner if inner else body
+    source = inner or body
     facts = adapter(source)
     if inner:
         _from_body(facts, body)
@@ -109,19 +109,25 @@ def _read(
     if source.faults:
         return reading(None, "usage-impossible")
     counts = {name: count for name, count in facts.counts.items() if count is not None}
-    measured = {name for name in counts if name not in _PARTS} or facts.seconds is not None
-    if not measured:
+    if facts.seconds is None and not counts.keys() - _PARTS:
         return reading(None, "usage-missing")
-    anything = any(counts.values()) or bool(facts.seconds)
-    if not anything:
-        return reading(None, "usage-zero") if has_content else reading(_usage(counts, None), "usage-zero")
-    prompt_lost = bool(counts.get("output_tokens")) and counts.get("input_tokens") == 0
-    if prompt_lost and not facts.seconds and facts.reported_usd is None:
-        return reading(None, "usage-input-missing")
+    fault = _fault(counts, facts)
+    if fault is not None and (has_content or fault != "usage-zero"):
+        return reading(None, fault)
     try:
-        return reading(_usage(counts, facts.seconds))
+        return reading(_usage(counts, facts.seconds), fault)
     except ValidationError:
         return reading(None, "usage-impossible")
+
+
+def _fault(counts: Mapping[str, int], facts: Facts) -> str | None:
+    """Tell what is wrong with counts that are all there: nothing was used, or the prompt went missing on the way."""
+    if not any(counts.values()) and not facts.seconds:
+        return "usage-zero"
+    prompt_lost = bool(counts.get("output_tokens")) and counts.get("input_tokens") == 0
+    if prompt_lost and not facts.seconds and facts.reported_usd is None:
+        return "usage-input-missing"
+    return None
 
 
 _PARTS: Final = frozenset({"cache_read_tokens", "cache_write_tokens", "output_reasoning_tokens"})

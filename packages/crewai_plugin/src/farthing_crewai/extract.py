@@ -1,0 +1,398 @@
+"""From CrewAI's events to plain values. Pure: no state, no I/O; the only module of the plugin that knows `Any`.
+
+Nothing that may be content is read here: no messages, responses, task descriptions, goals or outputs. Of the text of an
+error only a status code or a class name leaves this module.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from crewai.events import event_bus
+from crewai.llms import base_llm
+
+from farthing.providers import canonical_provider
+from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+__all__ = [
+    "CallEnd",
+    "CallStart",
+    "Passage",
+    "ScopeEnd",
+    "ScopeStart",
+    "call_completed",
+    "call_failed",
+    "call_started",
+    "current_call_id",
+    "is_replaying",
+    "passage",
+    "scope_end",
+    "scope_start",
+]
+
+Entity = tuple[str, ...]
+"""Names a running piece of work by what runs: ("task", id), ("agent", agent id, task id), ("crew", id), ..."""
+
+_MAX_NAME: Final = 80
+_SHAPES: Final = {
+    "anthropic": "crewai:anthropic" if INSTALLED >= ANTHROPIC_INPUT_IS_INCLUSIVE else "crewai:anthropic_raw",
+    "gcp.gemini": "crewai:gemini",
+    "gcp.vertex_ai": "crewai:gemini",
+    "aws.bedrock": "crewai:bedrock",
+    "azure.ai.openai": "crewai:azure",
+    "azure.ai.inference": "crewai:azure",
+}
+_ERROR_ENDS: Final = ("_failed", "_error")
+
+# "Error code: 429 - ..." (openai, anthropic), "Google Gemini API error: 429 - ...", "Azure API HTTP error: 429 - ...".
+_STATUS: Final = re.compile(r"(?:Error code|API error|HTTP error|status code)\W{1,3}([45]\d\d)\b")
+# "An error occurred (ThrottlingException) when calling the Converse operation" (botocore).
+_BOTO: Final = re.compile(r"(?:An error occurred|Bedrock API error) \(([A-Za-z]{1,60})\)")
+_BEDROCK_WORDS: Final = {
+    "API throttled": "ThrottlingException",
+    "Service quota exceeded": "ServiceQuotaExceededException",
+    "Access denied to model": "AccessDeniedException",
+    "Request validation failed": "ValidationException",
+    "Internal server error": "InternalServerException",
+    "Service unavailable": "ServiceUnavailableException",
+}
+"""CrewAI's own words, which it puts in the place of Bedrock's codes."""
+_BEDROCK: Final = re.compile(rf"^AWS Bedrock API call failed: ({'|'.join(_BEDROCK_WORDS)})\b")
+_LITELLM: Final = re.compile(r"litellm\.([A-Za-z]{1,60}(?:Error|Exception))\b")
+_DENIED: Final = ("LLM call denied by", "LLM call blocked by")
+
+_REFUSED_BY_PROVIDER: Final = frozenset(
+    {
+        "AuthenticationError",
+        "BadRequestError",
+        "ContentPolicyViolationError",
+        "ContextWindowExceededError",
+        "InternalServerError",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "UnprocessableEntityError",
+    }
+)
+"""LiteLLM's names for answers that are an HTTP error: the provider sells none of them."""
+
+
+class CallStart(NamedTuple):
+    """A model call begins."""
+
+    call_id: str
+    event_id: str
+    parent_id: str | None
+    previous_id: str | None
+    started_ns: int
+    provider: str | None
+    model: str | None
+    streaming: bool
+    tier: str | None
+    through_litellm: bool
+    runs_functions: bool
+    """Whether CrewAI itself runs the tools that the model asks for, inside the call."""
+    homes: tuple[Entity, ...]
+    """The scopes that this belongs to by its own account, the innermost first."""
+
+
+class CallEnd(NamedTuple):
+    """A model call ended, as CrewAI says."""
+
+    start: CallStart
+    """What the end itself says of the call, for ends whose start was never seen."""
+    event_id: str
+    ended_ns: int
+    failed: bool
+    usage: Mapping[str, object] | None
+    usage_shape: str
+    finish_reason: str | None
+    response_id: str | None
+    error_type: str | None
+    billed: bool | None
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether any count is above zero: CrewAI writes zeros where the provider reported nothing."""
+        return self.usage is not None and any(
+            isinstance(count, int) and count > 0 for count in self.usage.values() if not isinstance(count, bool)
+        )
+
+
+class ScopeStart(NamedTuple):
+    """A crew, a task, an agent or a user's flow begins."""
+
+    event_id: str
+    parent_id: str | None
+    started_ns: int
+    kind: str
+    name: str
+    entity: Entity
+    answers_to: frozenset[Entity]
+    """The entity, and what else names this scope as a home."""
+    homes: tuple[Entity, ...]
+    """The scopes that this belongs to by its own account, the innermost first."""
+    tags: Mapping[str, object]
+
+
+class ScopeEnd(NamedTuple):
+    """A crew, a task, an agent or a user's flow ended."""
+
+    started_id: str | None
+    entity: Entity
+    ended_ns: int
+    failed: bool
+    error_type: str | None
+
+
+class Passage(NamedTuple):
+    """Something begins that gets no scope of its own: a tool, memory, a flow's method."""
+
+    event_id: str
+    parent_id: str | None
+    started_ns: int
+    step: str | None
+    method: str | None
+
+
+def call_started(source: Any, event: Any) -> CallStart:
+    """Read an LLMCallStartedEvent."""
+    streaming = getattr(event, "stream", None)
+    return _call(source, event)._replace(
+        streaming=bool(getattr(source, "stream", False) if streaming is None else streaming),
+        runs_functions=bool(getattr(event, "available_functions", None)),
+    )
+
+
+def call_completed(source: Any, event: Any) -> CallEnd:
+    """Read an LLMCallCompletedEvent."""
+    usage: Any = getattr(event, "usage", None)
+    return _call_end(source, event, failed=False)._replace(
+        usage=None if usage is None else dict(usage),
+        finish_reason=_text(getattr(event, "finish_reason", None)),
+        response_id=_text(getattr(event, "response_id", None)),
+    )
+
+
+def call_failed(source: Any, event: Any) -> CallEnd:
+    """Read an LLMCallFailedEvent."""
+    error_type, billed = _failure(str(getattr(event, "error", "")))
+    return _call_end(source, event, failed=True)._replace(error_type=error_type, billed=billed)
+
+
+def scope_start(source: Any, event: Any, *, input_names: Iterable[str] = ()) -> ScopeStart | None:
+    """Read the start of a crew, task, agent or flow; None for a flow that is CrewAI's own machinery.
+
+    Args:
+        source: What emitted the event.
+        event: One of CrewAI's ...StartedEvent.
+        input_names: The keys of kickoff inputs that are tags.
+    """
+    entity = _entity(source, event)
+    kind = entity[0]
+    if kind == "flow" and _is_machinery(source):
+        return None
+    subject = event.agent if kind == "agent" else source
+    return ScopeStart(
+        event_id=event.event_id,
+        parent_id=event.parent_event_id,
+        started_ns=_nanoseconds(event.timestamp),
+        kind="workflow" if kind in {"crew", "flow"} else "agent" if kind == "lite-agent" else kind,
+        name=_name(kind, subject, event),
+        entity=entity,
+        answers_to=frozenset((entity, *_members(kind, source))),
+        homes=_homes_of_scope(entity),
+        tags=_fingerprint(subject) | _chosen(getattr(event, "inputs", None), input_names),
+    )
+
+
+def scope_end(source: Any, event: Any) -> ScopeEnd | None:
+    """Read the end of a crew, task, agent or flow; None for a flow that is CrewAI's own machinery."""
+    entity = _entity(source, event)
+    if entity[0] == "flow" and _is_machinery(source):
+        return None
+    failed = event.type.endswith(_ERROR_ENDS)
+    kind = getattr(event, "error_type", None)
+    return ScopeEnd(
+        started_id=event.started_event_id,
+        entity=entity,
+        ended_ns=_nanoseconds(event.timestamp),
+        failed=failed,
+        error_type=(kind.__name__ if isinstance(kind, type) else "error") if failed else None,
+    )
+
+
+def passage(source: Any, event: Any) -> Passage:
+    """Read any other event that begins something."""
+    step = event.type.removesuffix("_started")
+    is_flow = step in {"flow", "method_execution"}
+    return Passage(
+        event_id=event.event_id,
+        parent_id=event.parent_event_id,
+        started_ns=_nanoseconds(event.timestamp),
+        step=None if is_flow else step,
+        method=_clean(event.method_name) if step == "method_execution" and not _is_machinery(source) else None,
+    )
+
+
+def current_call_id() -> str | None:
+    """Give the id of the model call that CrewAI has open in this context; None where it keeps that elsewhere."""
+    variable: Any = getattr(base_llm, "_current_call_id", None)
+    return None if variable is None else _text(variable.get(None))
+
+
+def is_replaying() -> bool:
+    """Say whether CrewAI is telling again what a checkpoint has recorded."""
+    asked: Any = getattr(event_bus, "is_replaying", None)
+    return asked is not None and bool(asked())
+
+
+def _call(source: Any, event: Any) -> CallStart:
+    provider, model = _provider_and_model(source, event)
+    through_litellm = bool(getattr(source, "is_litellm", False))
+    extra: Any = getattr(source, "additional_params", None) or {}
+    return CallStart(
+        call_id=event.call_id,
+        event_id=event.event_id,
+        parent_id=event.parent_event_id,
+        previous_id=event.previous_event_id,
+        started_ns=_nanoseconds(event.timestamp),
+        provider=provider,
+        model=model,
+        streaming=bool(getattr(source, "stream", False)),
+        tier=_text(extra.get("service_tier")),
+        through_litellm=through_litellm,
+        runs_functions=False,
+        homes=_homes_of_call(event.agent_id, event.task_id),
+    )
+
+
+def _call_end(source: Any, event: Any, *, failed: bool) -> CallEnd:
+    start = _call(source, event)
+    shape = _SHAPES.get(canonical_provider(start.provider) or "", "crewai:openai")
+    return CallEnd(
+        start=start,
+        event_id=event.event_id,
+        ended_ns=start.started_ns,
+        failed=failed,
+        usage=None,
+        usage_shape="crewai:litellm" if start.through_litellm else shape,
+        finish_reason=None,
+        response_id=None,
+        error_type=None,
+        billed=None,
+    )
+
+
+def _provider_and_model(source: Any, event: Any) -> tuple[str | None, str | None]:
+    """Give the provider and the model without its routing prefix; on the LiteLLM path the prefix is the provider."""
+    model = _text(getattr(source, "model", None)) or _text(event.model)
+    provider = _text(getattr(source, "provider", None))
+    if model is not None and getattr(source, "is_litellm", False) and "/" in model:
+        provider, _, model = model.partition("/")
+    if provider is not None and canonical_provider(provider) == "gcp.gemini" and _is_vertex(source):
+        provider = "gcp.vertex_ai"
+    return provider, model
+
+
+def _is_vertex(source: Any) -> bool:
+    """Tell Vertex AI from the Gemini API: CrewAI calls both "gemini"; a project without a key means the former."""
+    if getattr(source, "use_vertexai", False):
+        return True
+    return bool(getattr(source, "project", None)) and not getattr(source, "api_key", None)
+
+
+def _failure(text: str) -> tuple[str, bool | None]:
+    """Give a code or class name for an error, and False where it is certain that nothing was bought."""
+    if text.startswith(_DENIED):
+        return "denied", False
+    if found := _STATUS.search(text):
+        return found.group(1), False
+    if found := _BOTO.search(text):
+        return found.group(1), False
+    if found := _BEDROCK.search(text):
+        return _BEDROCK_WORDS[found.group(1)], False
+    if found := _LITELLM.search(text):
+        return found.group(1), False if found.group(1) in _REFUSED_BY_PROVIDER else None
+    return "error", None
+
+
+def _entity(source: Any, event: Any) -> Entity:
+    kind = event.type.split("_", 1)[0]
+    if kind == "agent":
+        return ("agent", str(event.agent.id), str(getattr(event.task, "id", "")))
+    if kind == "lite":
+        return ("lite-agent", str(getattr(source, "id", None) or event.agent_info.get("id")))
+    if kind == "flow":
+        return ("flow", str(id(source)))
+    return (kind, str(getattr(source, "id", "")))
+
+
+def _members(kind: str, source: Any) -> list[Entity]:
+    """Name the tasks of a crew, so that one whose parent has drifted finds it."""
+    return [("crew-of", str(task.id)) for task in getattr(source, "tasks", ())] if kind == "crew" else []
+
+
+def _homes_of_scope(entity: Entity) -> tuple[Entity, ...]:
+    if entity[0] == "agent":
+        return (("task", entity[2]),)
+    return (("crew-of", entity[1]),) if entity[0] == "task" else ()
+
+
+def _homes_of_call(agent_id: str | None, task_id: str | None) -> tuple[Entity, ...]:
+    homes: list[Entity] = []
+    if agent_id is not None:
+        homes += [("agent", agent_id, task_id or ""), ("lite-agent", agent_id)]
+    if task_id is not None:
+        homes.append(("task", task_id))
+    return tuple(homes)
+
+
+def _is_machinery(source: Any) -> bool:
+    """Say whether a flow is CrewAI's own: its agent loop and its memory are flows too."""
+    module = type(source).__module__
+    return module.startswith("crewai.") and not module.startswith("crewai.flow.")
+
+
+def _name(kind: str, subject: Any, event: Any) -> str:
+    """Name a scope by what the developer wrote once, never by what a run filled in.
+
+    A task's description and an interpolated role ("Analyst for Jane Doe") are content and have no bound; CrewAI keeps
+    the role's template in a private attribute once it has interpolated it, and until then the role is the template.
+    """
+    if kind in {"agent", "lite-agent"}:
+        return _clean(getattr(subject, "_original_role", None) or getattr(subject, "role", None)) or "agent"
+    if kind == "flow":
+        return _clean(getattr(event, "flow_name", None)) or "flow"
+    return _clean(getattr(subject, "name", None)) or kind
+
+
+def _clean(name: object) -> str:
+    """Cut a name to one short line."""
+    return " ".join(name.split())[:_MAX_NAME].rstrip() if isinstance(name, str) else ""
+
+
+def _fingerprint(subject: Any) -> dict[str, object]:
+    """Give the metadata of a fingerprint: the only tags that a crew, a task or an agent can hold."""
+    fingerprint = getattr(getattr(subject, "security_config", None), "fingerprint", None)
+    metadata: Any = getattr(fingerprint, "metadata", None) or {}
+    return {str(name): value for name, value in metadata.items() if isinstance(value, str | int | float)}
+
+
+def _chosen(inputs: Any, names: Iterable[str]) -> dict[str, object]:
+    return {name: inputs[name] for name in names if inputs and name in inputs}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """Give the nanoseconds since the epoch, to the microsecond that a datetime holds."""
+    return round(moment.timestamp() * 1_000_000) * 1_000

@@ -1,0 +1,363 @@
+"""The callback: each event of LiteLLM in a few lines to the meter.
+
+`log_pre_api_call` is the one event that runs in the caller's own context on every path, so everything that needs it is
+taken there. The events of the end come from pools, workers and loops, late, twice or never.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from litellm.integrations.custom_logger import CustomLogger
+
+from farthing.counting import counters
+from farthing.dimensions import canonical_name
+from farthing.errors import ConfigurationError
+from farthing.guard import guarded, log
+from farthing.runs import Finish
+from farthing.setup import get_meter, settlers
+from farthing_litellm import extract, registration
+from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from farthing.meter import Meter
+
+__all__ = ["FarthingLogger"]
+
+_FRAMEWORK: Final = "litellm"
+_MANY_ENDS: Final = 1_000
+
+_failures: Final = Failures()
+_told: Final[set[str]] = set()
+
+
+class FarthingLogger(CustomLogger):
+    """Attribute and price every LiteLLM call of this process: `litellm.callbacks = [FarthingLogger(feature="search")]`.
+
+    Making one registers it in all of LiteLLM's callback lists, so that it stays when somebody empties
+    `litellm.callbacks` (CrewAI does) and async calls are seen although only `success_callback` was set. Two of them
+    make one Call with the tags of both; where they differ the first one's hold.
+
+    Args:
+        default_tags: Dimensions by name, for those whose names are no Python keywords; weaker than the keywords.
+        dimensions: feature, route, task_type, team, tenant, environment, plan, user_id, session_id, job_id, their usual
+            spellings, and what farthing.toml declares. A call's metadata and an enclosing `farthing.attribute()` win.
+
+    Raises:
+        ConfigurationError: `default_tags` is no mapping of names to values.
+    """
+
+    def __init__(self, *, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - LiteLLM's **kwargs have no type
+        self._tags: Final = _checked(default_tags) | {canonical_name(name): tag for name, tag in dimensions.items()}
+        # LiteLLM tells instances of a class apart by their public texts and numbers, and drops the second of a kind.
+        self.identity: Final = repr(sorted(self._tags.items(), key=repr))
+        registration.register(self)
+
+    def unregister(self) -> None:
+        """Take this callback out of all of LiteLLM's lists again.
+
+        Raises:
+            Nothing.
+        """
+        registration.unregister(self)
+
+    # The events. LiteLLM calls them by keyword, with exactly these names, used or not.
+
+    @guarded
+    def log_pre_api_call(self, model: object, messages: object, kwargs: dict[str, object]) -> None:  # noqa: ARG002
+        """Begin an attempt, in the caller's context, before its request goes out."""
+        meter = get_meter()
+        if meter is None:
+            return
+        if left:
+            _end_left(meter)
+        mark, before = kwargs.get("api_call_start_time"), kwargs.get(STASH)
+        if isinstance(before, Attempt) and mark is not None and before.mark is mark:
+            attempt = before  # a second instance, or the same one in a second list
+        else:
+            attempt = _next_attempt(meter, kwargs, before if isinstance(before, Attempt) else None)
+            kwargs[STASH] = attempt
+            if attempt.ended:
+                return
+        self._start(meter, attempt, kwargs)
+
+    @guarded
+    def log_post_api_call(
+        self,
+        kwargs: dict[str, object],
+        response_obj: object,  # noqa: ARG002
+        start_time: object,  # noqa: ARG002
+        end_time: object,  # noqa: ARG002
+    ) -> None:
+        """End an attempt whose own end LiteLLM may not report: it reused the dict of the attempt before."""
+        attempt, meter = kwargs.get(STASH), get_meter()
+        if meter is None or not isinstance(attempt, Attempt) or attempt.ended or not attempt.shares_dict:
+            return
+        finish = extract.raw_answer(kwargs, ended=time.time_ns()) or _failure_just_raised(kwargs)
+        if finish is not None:
+            _end_early(meter, attempt, finish)
+
+    @guarded
+    def log_success_event(
+        self, kwargs: dict[str, object], response_obj: object, start_time: object, end_time: object
+    ) -> None:
+        """End a call with what the provider reported (sync)."""
+        self._succeeded(kwargs, response_obj, start_time, end_time)
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, object], response_obj: object, start_time: object, end_time: object
+    ) -> None:
+        """End a call with what the provider reported (async)."""
+        self._succeeded(kwargs, response_obj, start_time, end_time)
+
+    @guarded
+    def log_failure_event(
+        self,
+        kwargs: dict[str, object],
+        response_obj: object,  # noqa: ARG002
+        start_time: object,
+        end_time: object,
+    ) -> None:
+        """End a call that failed (sync)."""
+        self._failed(kwargs, start_time, end_time)
+
+    async def async_log_failure_event(
+        self,
+        kwargs: dict[str, object],
+        response_obj: object,  # noqa: ARG002 - LiteLLM calls by keyword
+        start_time: object,
+        end_time: object,
+    ) -> None:
+        """End a call that failed (async)."""
+        self._failed(kwargs, start_time, end_time)
+
+    async def async_post_call_success_deployment_hook(
+        self,
+        request_data: dict[str, object],
+        response: object,
+        call_type: object,  # noqa: ARG002 - as above
+    ) -> None:
+        """End an async call before its caller gets the answer: the event is lost where `asyncio.run()` ends with it."""
+        self._answered(request_data, response)
+
+    # What they share.
+
+    @guarded
+    def _answered(self, request_data: Mapping[str, object], response: object) -> None:
+        kwargs: dict[str, object] | None = getattr(request_data.get("litellm_logging_obj"), "model_call_details", None)
+        meter = get_meter()
+        if kwargs is None or meter is None or kwargs.get("stream"):
+            return
+        attempt = kwargs.get(STASH)
+        if not isinstance(attempt, Attempt) or attempt.ended:
+            return
+        finish = extract.answered(kwargs, response, ended=time.time_ns())
+        if finish.usage is not None or finish.billed is False:
+            _end_early(meter, attempt, finish)
+
+    @guarded
+    def _succeeded(self, kwargs: dict[str, object], response: object, start_time: object, end_time: object) -> None:
+        meter, now = get_meter(), time.time_ns()
+        if meter is None:
+            return
+        attempt = kwargs.get(STASH)
+        if not isinstance(attempt, Attempt):
+            self._whole(meter, kwargs, response, start_time, now)
+            return
+        if attempt.ended_early:
+            attempt.ended_early = False
+            return
+        finish = extract.answered(
+            kwargs,
+            response,
+            ended=extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now),
+            first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
+        )
+        if extract.usage_was_withheld(kwargs, finish):
+            _tell_how_to_get_usage(finish.provider)
+        _end(meter, attempt, finish)
+
+    @guarded
+    def _failed(self, kwargs: dict[str, object], start_time: object, end_time: object) -> None:
+        meter, now = get_meter(), time.time_ns()
+        if meter is None:
+            return
+        attempt, error = kwargs.get(STASH), kwargs.get("exception")
+        error = error if isinstance(error, BaseException) else None
+        if not isinstance(attempt, Attempt):
+            if error is not None and kwargs.get("api_call_start_time") is not None and extract.is_known(kwargs):
+                self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
+            else:
+                counters.add("skipped", "litellm-not-sent")
+            return
+        if attempt.ended_early:
+            attempt.ended_early = False
+            return
+        ended = extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now)
+        began = extract.first_chunk_ns(kwargs, 0, attempt.mark) is not None
+        _end(meter, attempt, extract.failed(error, ended=ended, began=began))
+        request = extract.request_id(kwargs)
+        if request is not None and attempt.operation_id is not None:
+            _failures.note(request, Place(attempt.operation_id, attempt.number))
+
+    def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
+        asked = extract.asked(kwargs)
+        meter.start_call(
+            attempt.key,
+            framework=_FRAMEWORK,
+            operation=asked.operation,
+            provider=asked.provider,
+            model=asked.model,
+            tags=asked.tags,
+            handler_tags={**asked.weak_tags, **self._tags} if asked.weak_tags else self._tags,
+            details=asked.details,
+            streaming=asked.streaming,
+            tier=asked.tier,
+            attempt=attempt.number,
+            operation_id=attempt.operation_id,
+            started_ns=attempt.started_ns,
+            inner=True,
+            late_report=True,
+        )
+        if attempt.operation_id is None and (run := meter.runs.get(attempt.key)) is not None:
+            attempt.operation_id = run.operation_id
+
+    def _whole(self, meter: Meter, kwargs: dict[str, object], response: object, start_time: object, now: int) -> None:
+        """Record a call that has one event only: an answer from LiteLLM's cache, or a path that reports no request."""
+        if extract.operation_of(kwargs) == "batch":
+            done = extract.batch(kwargs, response, ended=now)
+            if done is not None:
+                self._record(meter, kwargs, start_time, now, done[1], key=("litellm-batch", done[0]))
+        elif extract.is_known(kwargs):
+            self._record(meter, kwargs, start_time, now, extract.answered(kwargs, response, ended=now))
+        else:
+            counters.add("skipped", "litellm-no-model-call")
+
+    def _record(
+        self,
+        meter: Meter,
+        kwargs: dict[str, object],
+        start_time: object,
+        now: int,
+        finish: Finish,
+        *,
+        key: tuple[str, object] | None = None,
+    ) -> None:
+        attempt = Attempt(
+            call_id=kwargs.get("litellm_call_id"),
+            mark=None,
+            started_ns=extract.started_ns(kwargs, start_time, now),
+            number=1,
+            operation_id=None,
+            shares_dict=False,
+            cause=None,
+            key=key or ("litellm-event", kwargs.get("litellm_call_id")),
+        )
+        attempt.ended = True
+        meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
+
+
+def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | None) -> Attempt:
+    """Make the attempt that is about to go out, ending the one before it if nobody did."""
+    place = None
+    error = sys.exc_info()[1]
+    if before is not None:
+        if not before.ended:
+            _end(meter, before, _end_of_replaced(kwargs, before, error))
+        place = Place(before.operation_id or "", before.number)
+    elif extract.retries(kwargs):
+        place = _failures.take(extract.request_id(kwargs))
+    attempt = Attempt(
+        call_id=kwargs.get("litellm_call_id"),
+        mark=kwargs.get("api_call_start_time"),
+        started_ns=time.time_ns(),
+        number=1 if place is None else place.number + 1,
+        operation_id=None if place is None else place.operation_id or None,
+        shares_dict=before is not None,
+        cause=None if error is None else id(error),
+    )
+    if extract.is_mock(kwargs):
+        counters.add("skipped", "litellm-mock")
+        attempt.ended = attempt.ended_early = True
+    return attempt
+
+
+def _end_of_replaced(kwargs: dict[str, object], before: Attempt, error: BaseException | None) -> Finish:
+    """Tell how an attempt ended that LiteLLM follows with another one on the same dict without a word.
+
+    Either it answered and an interception of LiteLLM goes on asking, or it failed: then LiteLLM retries while handling
+    the exception, which is this attempt's own unless it was being handled already when the attempt began.
+    """
+    now = time.time_ns()
+    if error is None or id(error) == before.cause:
+        return extract.raw_answer(kwargs, ended=now) or Finish(now, outcome="error", error_type="_OTHER")
+    return extract.failed(error, ended=now)
+
+
+def _failure_just_raised(kwargs: dict[str, object]) -> Finish | None:
+    """Read the failure that LiteLLM reports in `original_response`, as the text of the exception it is handling."""
+    error = sys.exc_info()[1]
+    if error is None or kwargs.get("original_response") != str(error):
+        return None
+    return extract.failed(error, ended=time.time_ns())
+
+
+def _end(meter: Meter, attempt: Attempt, finish: Finish) -> None:
+    attempt.ended = True
+    meter.finish_call(attempt.key, finish)
+
+
+def _end_early(meter: Meter, attempt: Attempt, finish: Finish) -> None:
+    attempt.ended_early = True
+    _end(meter, attempt, finish)
+
+
+def _end_left(meter: Meter) -> None:
+    """End the attempts that nobody can report any more: LiteLLM has let go of them."""
+    now = time.time_ns()
+    for _ in range(_MANY_ENDS):
+        try:
+            key = left.popleft()
+        except IndexError:
+            return
+        if meter.runs.get(key) is not None:
+            meter.finish_call(key, Finish(now, outcome="abandoned", error_type="left"))
+
+
+def _settle(seconds: float) -> None:  # noqa: ARG001 - the protocol of settlers
+    """Before a flush: what was left behind is known to be so."""
+    meter = get_meter()
+    while left and meter is not None:
+        _end_left(meter)
+
+
+settlers.append(_settle)
+
+
+def _tell_how_to_get_usage(provider: str | None) -> None:
+    name = provider or "the provider"
+    if name in _told:
+        return
+    _told.add(name)
+    log.warning(
+        "farthing: a stream of %s came without usage, so its cost is unknown; "
+        'pass stream_options={"include_usage": True} to LiteLLM. Later ones are only counted.',
+        name,
+    )
+
+
+def _checked(default_tags: object) -> dict[str, object]:
+    if default_tags is None:
+        return {}
+    if not isinstance(default_tags, dict):
+        kind = type(default_tags).__name__
+        raise ConfigurationError(
+            f'FarthingLogger: default_tags must be a dict like {{"feature": "search"}}, not {kind}'
+        )
+    return {canonical_name(str(name)): value for name, value in default_tags.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]

@@ -1,0 +1,61 @@
+"""In and out of LiteLLM's callback lists, all of them, by way of its own manager."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import litellm
+
+if TYPE_CHECKING:
+    from litellm.integrations.custom_logger import CustomLogger
+
+__all__ = ["register", "unregister"]
+
+_LISTS: Final = (
+    "callbacks",
+    "input_callback",
+    "success_callback",
+    "failure_callback",
+    "_async_success_callback",
+    "_async_failure_callback",
+)
+
+
+class _Manager(Protocol):
+    def add_litellm_input_callback(self, callback: CustomLogger) -> None: ...
+    def add_litellm_success_callback(self, callback: CustomLogger) -> None: ...
+    def add_litellm_failure_callback(self, callback: CustomLogger) -> None: ...
+    def add_litellm_async_success_callback(self, callback: CustomLogger) -> None: ...
+    def add_litellm_async_failure_callback(self, callback: CustomLogger) -> None: ...
+    def remove_callback_from_list_by_object(
+        self, callback_list: object, obj: CustomLogger, *, require_self: bool
+    ) -> None: ...
+
+
+def _manager() -> _Manager:
+    return cast("_Manager", litellm.logging_callback_manager)
+
+
+def register(callback: CustomLogger) -> None:
+    """Add a callback to every list, where LiteLLM itself puts what it finds in `litellm.callbacks` at the first call.
+
+    Raises:
+        Nothing: a list that is full refuses with a warning of LiteLLM's.
+    """
+    manager = _manager()
+    manager.add_litellm_input_callback(callback)
+    manager.add_litellm_success_callback(callback)
+    manager.add_litellm_failure_callback(callback)
+    manager.add_litellm_async_success_callback(callback)
+    manager.add_litellm_async_failure_callback(callback)
+
+
+def unregister(callback: CustomLogger) -> None:
+    """Take a callback out of every list.
+
+    Raises:
+        Nothing.
+    """
+    manager = _manager()
+    for name in _LISTS:
+        manager.remove_callback_from_list_by_object(getattr(litellm, name, None), callback, require_self=False)

@@ -1,0 +1,157 @@
+"""What each command does once its options are parsed: read, compute, print."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import typer
+from rich.console import Console
+
+from farthing.envelope import DIMENSIONS
+from farthing.settings import load_settings
+from farthing_reports import render
+from farthing_reports.faults import CommandError
+from farthing_reports.keys import Key, Vocabulary
+from farthing_reports.ledger import Ledger, find_ledger
+from farthing_reports.moments import parse_moment
+from farthing_reports.report import Report, aggregate, names_in, total
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+__all__ = ["run_doctor", "run_price", "run_report", "run_trace"]
+
+_NOTHING: Final = "Nothing has been recorded there yet. Run your application with farthing, or name a folder: --ledger"
+
+
+def run_report(
+    by: str,
+    *,
+    since: str | None,
+    until: str | None,
+    where: list[str],
+    form: str,
+    top: int,
+    ledger: Path | None,
+    now: datetime,
+) -> None:
+    """Print a report.
+
+    Raises:
+        FarthingError: An option or the configuration cannot be used.
+    """
+    start = None if since is None else parse_moment(since, now=now, option="--since")
+    end = None if until is None else parse_moment(until, now=now, option="--until")
+    if start is not None and end is not None and start >= end:
+        raise CommandError(f"--until: {until!r} is not after --since {since!r}, so no call can match; swap them")
+    found = find_ledger(ledger)
+    names = [name for name in by.split(",") if name.strip()]
+    if not names:
+        raise CommandError("--by: is empty; write e.g. --by feature or --by team,model")
+    vocabulary = _vocabulary(found, [*names, *(text.partition("=")[0].removesuffix("!") for text in where)])
+    keys = list({key.name: key for key in (vocabulary.require(name, "--by") for name in names)}.values())
+    filters = vocabulary.filters(where, "--where")
+    result = aggregate(found, keys, since=start, until=end, filters=filters)
+    _print_report(result, keys, form=form, top=top)
+    _print_remarks(found, result, narrowed=bool(start or end or filters))
+
+
+def run_trace(wanted: str | None, *, ledger: Path | None) -> None:
+    """Print one request as a tree.
+
+    Raises:
+        FarthingError: There is no such trace, or the configuration cannot be used.
+    """
+    from farthing_reports.trace import find_trace  # noqa: PLC0415 - it needs the whole envelope
+    from farthing_reports.trace_view import trace_tree  # noqa: PLC0415 - see above
+
+    trace, damaged = find_trace(find_ledger(ledger), wanted)
+    console = Console(highlight=False)
+    console.print(trace_tree(trace))
+    if damaged:
+        render.stderr().print(f"{render.plural(damaged, 'damaged line')} of this trace left out", style="yellow")
+
+
+def run_doctor(*, form: str) -> bool:
+    """Print what was found.
+
+    Returns:
+        Whether nothing failed.
+    """
+    from farthing_reports.doctor import examine  # noqa: PLC0415 - it needs httpx and the whole core
+
+    with render.stderr().status("asking the endpoints ..."):
+        checks = examine()
+    if form == "json":
+        typer.echo(json.dumps([check.model_dump(mode="json") for check in checks], indent=2))
+    else:
+        Console(highlight=False).print(render.checks_table(checks))
+    return all(check.state != "fail" for check in checks)
+
+
+def run_price(
+    provider: str, model: str, *, counts: Mapping[str, int | None], tier: str, at: str | None, form: str, now: datetime
+) -> None:
+    """Print a price and what it rests on.
+
+    Raises:
+        FarthingError: An option, the configuration or the user's price data cannot be used.
+    """
+    from farthing_reports import price  # noqa: PLC0415 - it loads the price data
+
+    if tier not in price.TIERS:
+        raise CommandError(f"--tier: {tier!r} is none; there are {', '.join(price.TIERS)}")
+    moment = now if at is None else parse_moment(at, now=now, option="--at")
+    cost = price.price_usage(provider, model, price.usage_of(counts), at=moment, tier=tier)
+    if form == "json":
+        typer.echo(price.cost_json(cost))
+        return
+    console = Console(highlight=False)
+    console.print(f"{provider} {model}", markup=False, style="bold")
+    console.print(price.cost_table(cost))
+    console.print()
+    for label, sentence in price.cost_sentences(cost, at=moment):
+        console.print(f"{label + ':':<15}{sentence}", markup=False, soft_wrap=True)
+
+
+def _vocabulary(ledger: Ledger, wanted: list[str]) -> Vocabulary:
+    """Know the declared names; look into the ledger only for a name that nobody declared."""
+    settings = load_settings({})
+    dimensions = (*DIMENSIONS, *settings.extra_dimensions)
+    declared = Vocabulary(dimensions, settings.aliases)
+    if all(declared.key(name) is not None for name in wanted if name.strip()):
+        return declared
+    return Vocabulary(dimensions, settings.aliases, names_in(ledger))
+
+
+def _print_report(result: Report, keys: list[Key], *, form: str, top: int) -> None:
+    by = [key.name for key in keys]
+    if form == "json":
+        typer.echo(render.as_json(result.rows))
+    elif form == "csv":
+        typer.echo(render.as_csv(result.rows, by), nl=False)
+    elif result.rows:
+        console = Console(highlight=False)
+        console.print(render.report_table(result.rows, by, top=top))
+        console.print()
+        for sentence in render.total_sentences(total(result.rows)):
+            console.print(sentence, soft_wrap=True)
+
+
+def _print_remarks(ledger: Ledger, result: Report, *, narrowed: bool) -> None:
+    console = render.stderr()
+    sentences = render.skipped_sentences(result.skipped)
+    sentences += [f"{path.name}: cannot be read ({reason})" for path, reason in ledger.unreadable.items()]
+    if not ledger.files:
+        sentences.append(f"{ledger.folder}: no calls. {_NOTHING}")
+    elif not result.rows:
+        sentences.append(
+            f"{ledger.folder}: no call matches --since, --until and --where; widen them."
+            if narrowed
+            else f"{ledger.folder}: no calls. {_NOTHING}"
+        )
+    for sentence in sentences:
+        console.print(sentence, markup=False, style="yellow")

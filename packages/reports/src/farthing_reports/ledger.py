@@ -1,0 +1,204 @@
+"""The ledger as DuckDB sees it: a folder of JSON lines, read in one streaming pass, whatever a crash left in it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from farthing.settings import load_settings
+from farthing_reports.faults import CommandError
+from farthing_reports.progress import watched
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+__all__ = ["Ledger", "find_ledger", "ledger_location", "quoted"]
+
+PATTERN: Final = "calls-*.jsonl"
+LONGEST_LINE_BYTES: Final = 1 << 24
+"""A Call's line is a few kilobytes; what is longer than this is none, and DuckDB would stop at it."""
+_BLOCK_BYTES: Final = 1 << 22
+_MEMORY: Final = "2GB"
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The files of one ledger.
+
+    Rows come from `query`, which reads them anew each time.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    unreadable: Mapping[Path, str] = field(default_factory=dict[Path, str])
+    """Files that cannot be opened, with the reason."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Give the size of all readable files."""
+        return sum(path.stat().st_size for path in self.files)
+
+    def query(
+        self, sql: str, columns: Mapping[str, str], parameters: Sequence[object] = ()
+    ) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
+        """Run SQL over the relation `lines`: the given columns of every line, and `filename`.
+
+        A line that is no JSON object is a row of nulls.
+
+        Args:
+            sql: A query that reads from `lines`, `$1` and on standing for the parameters.
+            columns: Name to DuckDB type; without any, the one column `json` holds each line.
+            parameters: Values for the placeholders.
+
+        Returns:
+            The rows, and by file name the number of lines that were too long to be read at all.
+        """
+        if not self.files:
+            return [], {}
+        with _connection() as connection:
+            try:
+                return _run(connection, sql, columns, self.files, parameters), {}
+            except duckdb.InvalidInputException as error:
+                if "maximum_object_size" not in str(error):
+                    raise
+            with tempfile.TemporaryDirectory(prefix="farthing-report-") as folder:
+                files, skipped = _without_long_lines(self.files, Path(folder))
+                return _run(connection, sql, columns, files, parameters), skipped
+
+
+def ledger_location(given: Path | None) -> tuple[Path | None, str]:
+    """Give the ledger's folder and where its name comes from; no folder where the ledger is switched off.
+
+    Raises:
+        ConfigurationError: farthing.toml or a FARTHING_* variable cannot be used.
+    """
+    if given is not None:
+        return given.expanduser(), "--ledger"
+    settings = load_settings({})
+    if settings.ledger == "off":
+        return None, "the setting ledger"
+    from farthing.setup import ledger_folder  # noqa: PLC0415 - it brings the whole core along
+
+    return ledger_folder(settings), "the setting ledger" if settings.ledger is not None else "the default"
+
+
+def find_ledger(given: Path | None) -> Ledger:
+    """List the files of a ledger: a folder, or a single file.
+
+    Raises:
+        CommandError: The ledger is switched off, or its folder cannot be listed.
+        ConfigurationError: farthing.toml or a FARTHING_* variable cannot be used.
+    """
+    folder, _ = ledger_location(given)
+    if folder is None:
+        raise CommandError('ledger: is "off", so there is nothing to read; name a folder with --ledger FOLDER')
+    try:
+        found = [folder] if folder.is_file() else sorted(path for path in folder.glob(PATTERN) if path.is_file())
+        if not found and folder.is_dir():
+            next(folder.iterdir(), None)  # glob() is silent about a folder that may not be listed
+    except OSError as error:
+        raise CommandError(f"{folder}: cannot be listed ({_reason(error)}); mend its permissions") from None
+    files: list[Path] = []
+    unreadable: dict[Path, str] = {}
+    for path in found:
+        try:
+            with path.open("rb"):
+                files.append(path)
+        except OSError as error:
+            unreadable[path] = _reason(error)
+    return Ledger(folder, tuple(files), unreadable)
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_literal(text: str) -> str:
+    """Quote a text for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def _connection() -> Generator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory that spills into a temporary folder, never into the working directory."""
+    with (
+        tempfile.TemporaryDirectory(prefix="farthing-report-") as spill,
+        duckdb.connect(config={"temp_directory": spill, "memory_limit": _MEMORY}) as connection,
+    ):
+        connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        threads = connection.execute("SELECT current_setting('threads')").fetchone()
+        if threads is not None and int(threads[0]) > _THREADS:  # each of them holds buffers of its own
+            connection.execute(f"SET threads = {_THREADS}")
+        yield connection
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    columns: Mapping[str, str],
+    files: Sequence[Path],
+    parameters: Sequence[object],
+) -> list[tuple[Any, ...]]:
+    # DuckDB takes a path that exists as written for that file, whatever pattern it may look like.
+    listed = "[" + ", ".join(text_literal(str(path.absolute())) for path in files) + "]"
+    options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {LONGEST_LINE_BYTES}"
+    if columns:
+        typed = ", ".join(f"{quoted(name)}: {text_literal(kind)}" for name, kind in columns.items())
+        source = f"read_json({listed}, {options}, filename = true, columns = {{{typed}}})"
+    else:
+        source = f"read_json_objects({listed}, {options})"
+    statement = f"WITH lines AS (SELECT * FROM {source}) {sql}"  # noqa: S608 - all parts are quoted above
+    with watched(connection, files):
+        return connection.execute(statement, list(parameters)).fetchall()
+
+
+def _without_long_lines(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, int]]:
+    """Copy the files that hold lines no reader takes, without those lines; the others are used as they are."""
+    usable: list[Path] = []
+    skipped: dict[str, int] = {}
+    for path in files:
+        if not _has_long_line(path):
+            usable.append(path)
+            continue
+        copy = folder / path.name
+        skipped[path.name] = _copy_short_lines(path, copy)
+        usable.append(copy)
+    return usable, skipped
+
+
+def _has_long_line(path: Path) -> bool:
+    length = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            first = block.find(b"\n")
+            if length + (len(block) if first < 0 else first) > LONGEST_LINE_BYTES:
+                return True
+            length = length + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
+    return False
+
+
+def _copy_short_lines(path: Path, copy: Path) -> int:
+    """Copy lines of a length that a Call can have; give the number of the others."""
+    skipped = 0
+    with path.open("rb") as source, copy.open("wb") as target:
+        while piece := source.readline(LONGEST_LINE_BYTES):
+            if piece.endswith(b"\n") or len(piece) < LONGEST_LINE_BYTES:
+                target.write(piece)
+                continue
+            skipped += 1
+            while piece and not piece.endswith(b"\n"):
+                piece = source.readline(LONGEST_LINE_BYTES)
+    shutil.copystat(path, copy)
+    return skipped
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
