@@ -108,14 +108,15 @@ def test_the_total_of_all_three_is_the_invoice(provider: FakeProvider) -> None:
         assert found.health.faults == {}
 
 
-def test_nothing_of_a_prompt_key_header_or_error_leaves(
-    provider: FakeProvider, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_of_a_prompt_key_header_or_error_leaves(caplog: pytest.LogCaptureFixture) -> None:
     """Law 5, byte by byte: OTLP requests, the ledger and our own log lines."""
     FarthingListener(feature="research")
     caplog.set_level(logging.DEBUG, logger="farthing")
-    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint) as found:
-        provider.script(Reply(text=f"reply {CANARY}"), times=6)
+    with (
+        FakeProvider(usage=Reply(text=f"Final Answer: {CANARY}")) as provider,
+        OtlpReceiver() as receiver,
+        capture(otlp_endpoint=receiver.endpoint) as found,
+    ):
         use_langchain(provider)
         use_litellm(provider)
         use_crewai(provider)

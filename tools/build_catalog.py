@@ -7,6 +7,8 @@ Same genai-prices in, same bytes out. A unit, a condition or a match rule that o
 build. Which genai-prices it was, and the SHA-256 of its data, is in the first line of the file.
 """
 
+# ruff: noqa: INP001 - a script, not a package
+
 from __future__ import annotations
 
 import argparse
@@ -44,8 +46,9 @@ def raw(value: Any) -> Any:
         return [raw(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, dict):
         return value  # pyright: ignore[reportUnknownVariableType]
-    if hasattr(value, "__dict__") and not isinstance(value, type):
-        return {name.rstrip("_"): raw(content) for name, content in vars(value).items() if content is not None}
+    if hasattr(value, "__dict__"):
+        held: dict[str, Any] = vars(value)
+        return {name.rstrip("_"): raw(content) for name, content in held.items() if content is not None}
     return value
 
 

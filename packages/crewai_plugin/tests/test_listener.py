@@ -67,7 +67,8 @@ def test_headers_that_crewai_would_send_on_are_pointed_out_once(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-api-key={SECRET}")
     farthing_crewai.FarthingListener().close()
     assert "OTEL_EXPORTER_OTLP_HEADERS" not in caplog.text
-    monkeypatch.delenv("CREWAI_DISABLE_TELEMETRY")
+    for name in listener._TELEMETRY_OFF:
+        monkeypatch.delenv(name, raising=False)
     for _ in range(2):
         farthing_crewai.FarthingListener().close()
     assert caplog.text.count("OTEL_EXPORTER_OTLP_HEADERS") == 1
@@ -103,11 +104,11 @@ def test_replayed_events_are_no_calls(bench: Bench) -> None:
     """Restoring a checkpoint tells old calls again and would bill them again."""
     bench.listen(feature="research")
     model = llm()
-    facts = {"model": model.model, "call_id": "old"}
+    usage = {"prompt_tokens": 9, "completion_tokens": 9}
     told = (
-        LLMCallStartedEvent(messages=SECRET, **facts),
+        LLMCallStartedEvent(messages=SECRET, model=model.model, call_id="old"),
         LLMCallCompletedEvent(
-            response=SECRET, call_type=LLMCallType.LLM_CALL, usage={"prompt_tokens": 9, "completion_tokens": 9}, **facts
+            response=SECRET, call_type=LLMCallType.LLM_CALL, usage=usage, model=model.model, call_id="old"
         ),
     )
     for event in told:

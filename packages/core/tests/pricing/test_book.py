@@ -218,7 +218,7 @@ def test_caches_are_bounded() -> None:
     book = make_book()
     for number in range(10_000):
         book.price("openai", f"model-{number}", USAGE, at=NOW)
-    assert len(book._planner) <= 4_096
+    assert book.cached_plans <= 4_096
 
 
 def test_pricing_brings_no_foreign_engine_along() -> None:

@@ -66,7 +66,7 @@ THEIR_NAMES = {
     "document_pages": "input_document_pages",
 }
 
-CONTEXTS = (
+CONTEXTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("standard", {}),
     ("batch", {"processing": "batch"}),
     ("flex", {"service_tier": "flex"}),
@@ -89,7 +89,8 @@ def theirs() -> DataSnapshot:
 
 def literals(clause: Any) -> Iterator[str]:
     """Give every literal of a match rule."""
-    for name, content in vars(clause).items():
+    rule: dict[str, Any] = vars(clause)
+    for name, content in rule.items():
         if name in {"or_", "and_"}:
             for part in content:
                 yield from literals(part)
@@ -98,7 +99,7 @@ def literals(clause: Any) -> Iterator[str]:
 
 
 def reference(provider: Provider, model: ModelInfo) -> str | None:
-    """Give a name that genai-prices resolves to the model; some ids do not, and a few models are shadowed by earlier ones."""
+    """Give a name that genai-prices resolves to the model; some ids do not, and earlier models shadow a few."""
     for name in (model.id, *literals(model.match)):
         if provider.find_model(name, all_providers=genai_prices.data.providers) is model:
             return name
@@ -109,8 +110,9 @@ def moments(model: ModelInfo) -> Iterator[datetime]:
     """Give noon of today, and for a price history both sides of each of its edges."""
     yield NOON
     prices: list[Any] = model.prices if isinstance(model.prices, list) else []
-    for part in (*prices, *(model.price_variants or ())):
-        edge = part.constraint
+    variants: list[Any] = model.price_variants or []
+    for part in (*prices, *variants):
+        edge: Any = part.constraint
         if hasattr(edge, "start_date"):
             first = datetime.combine(edge.start_date, time(), UTC)
             yield first

@@ -591,5 +591,6 @@ _JSON = st.recursive(
 @given(shape=st.sampled_from([*SHAPES, "other"]), raw=_JSON, content=st.booleans())
 def test_nothing_that_a_provider_sends_raises(shape: str, raw: Any, *, content: bool) -> None:
     """A usage object of any form must not break the application, nor price what it does not say."""
-    reading = read_usage(shape, raw if isinstance(raw, dict) else None, has_content=content)
+    body: dict[str, object] | None = raw if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownVariableType]
+    reading = read_usage(shape, body, has_content=content)
     assert reading.usage is not None or reading.flags

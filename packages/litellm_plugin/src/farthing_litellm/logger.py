@@ -340,6 +340,11 @@ def _settle(seconds: float) -> None:  # noqa: ARG001 - the protocol of settlers
 settlers.append(_settle)
 
 
+def forget_told() -> None:
+    """Warn once more about streams without usage: for tests."""
+    _told.clear()
+
+
 def _tell_how_to_get_usage(provider: str | None) -> None:
     name = provider or "the provider"
     if name in _told:

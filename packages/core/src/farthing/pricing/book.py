@@ -1,8 +1,8 @@
 """The price book: which price holds for a call, from which layer it comes, and what to know of it.
 
-Layers, first to last: the user's overrides, our own dated corrections, the catalogue, unpriced. The cost that a provider
-itself reports stays beside the computed one; it becomes the amount only where nothing could be computed and the
-provider bills by that figure. Nothing here raises for any provider, model or usage.
+Layers, first to last: the user's overrides, our own dated corrections, the catalogue, unpriced. The cost that a
+provider itself reports stays beside the computed one; it becomes the amount only where nothing could be computed and
+the provider bills by that figure. Nothing here raises for any provider, model or usage.
 """
 
 from __future__ import annotations
@@ -134,6 +134,11 @@ class PriceBook:
         return _reported(
             Cost(amount_usd=None, status=status, flags=(*flags, reason), reported_usd=reported_usd), provider
         )
+
+    @property
+    def cached_plans(self) -> int:
+        """How many combinations of provider, model, tier and context are remembered; bounded."""
+        return len(self._planner)
 
     def _computed(self, sheet: Sheet, usage: Usage, flags: tuple[str, ...], reported_usd: Decimal | None) -> Cost:
         """Bill a usage with a sheet, or say why that cannot be done."""

@@ -148,8 +148,8 @@ class PriceOverride(_Strict):
     """Any spelling; None fits every provider."""
     model: str = Field(default="*", min_length=1)
     match: Literal["exact", "prefix", "glob", "regex"] | None = None
-    """How `model` is compared, without regard to case, with the requested name and with the price book's own id of
-    the model; by default `glob` when it holds a `*`, else `exact`."""
+    """How `model` is compared, without regard to case, with the requested name and with the book's own id of the model;
+    by default `glob` when it holds a `*`, else `exact`."""
     tier: Annotated[Literal["standard", "batch", "flex", "priority", "fast"] | None, BeforeValidator(_tier)] = None
     """None: absolute rates hold for standard calls, a multiplier, a discount, `free` and an alias for every tier."""
     start: Moment | None = Field(default=None, alias="from")
