@@ -7,7 +7,7 @@ NAMES := farthing farthing-litellm farthing-langchain farthing-crewai farthing-r
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check fix bench lock clean
+.PHONY: help setup demo test lint check fix bench catalog lock clean
 
 help: ## Say what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ fix: $(READY) ## Format and mend what can be mended
 
 bench: $(READY) ## Measure our overhead beside none, a no-op handler and the peers
 	@$(BIN)/python benchmarks/overhead/run.py $(ARGS)
+
+catalog: $(READY) ## Build the bundled price catalogue anew from the installed genai-prices
+	@$(BIN)/python tools/build_catalog.py
 
 lock: ## Pin the newest allowed versions anew into constraints.txt (hashed, without any host)
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group frameworks --group test --group check --group build \

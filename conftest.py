@@ -35,9 +35,11 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.chdir(home)
-    yield
-    from farthing import setup  # noqa: PLC0415 - only where a test was run
+    from farthing import setup  # noqa: PLC0415 - after the variables are set
     from farthing.counting import counters  # noqa: PLC0415 - as above
 
+    setup.shutdown(timeout=5)  # a framework's thread may have spoken since the last test, and so configured farthing
+    counters.reset()
+    yield
     setup.shutdown(timeout=5)
     counters.reset()

@@ -47,7 +47,7 @@ def raw(value: Any) -> Any:
     if isinstance(value, dict):
         return value  # pyright: ignore[reportUnknownVariableType]
     if hasattr(value, "__dict__"):
-        held: dict[str, Any] = vars(value)
+        held: dict[str, Any] = value.__dict__
         return {name.rstrip("_"): raw(content) for name, content in held.items() if content is not None}
     return value
 

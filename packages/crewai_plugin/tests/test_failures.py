@@ -10,9 +10,13 @@ from crewai_bench import SECRET, agent, crew, llm, lookup, scopes, task, total, 
 
 import farthing
 from farthing.testing.provider import Fault, Reply
+from farthing_crewai.versions import INSTALLED
 
 if TYPE_CHECKING:
     from crewai_bench import Bench
+
+RETRIES_RATE_LIMITS = INSTALLED >= (1, 15, 23)
+"""Before that, the agent begins its task anew, which is another operation."""
 
 TREE = ["workflow:research", "task:look", "agent:Analyst"]
 
@@ -24,7 +28,8 @@ def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     def at_once(**_facts: object) -> float:
         return 0.0
 
-    monkeypatch.setattr("crewai.llms.retry.get_retry_delay_seconds", at_once, raising=False)
+    if RETRIES_RATE_LIMITS:
+        monkeypatch.setattr("crewai.llms.retry.get_retry_delay_seconds", at_once)
 
 
 def test_rate_limit_then_answer(bench: Bench) -> None:
@@ -33,12 +38,13 @@ def test_rate_limit_then_answer(bench: Bench) -> None:
     bench.provider.script(Fault(status=429, message=SECRET), times=2)
     crew(task(agent(llm(max_retries=0)))).kickoff()
     calls = bench.settled()
-    assert [(call.cost.status, call.error_type, call.attempt) for call in calls] == [
-        ("not_billed", "429", 1),
-        ("not_billed", "429", 2),
-        ("priced", None, 3),
+    assert [(call.cost.status, call.error_type) for call in calls] == [
+        ("not_billed", "429"),
+        ("not_billed", "429"),
+        ("priced", None),
     ]
-    assert len({call.operation_id for call in calls}) == 1
+    assert [call.attempt for call in calls] == ([1, 2, 3] if RETRIES_RATE_LIMITS else [1, 1, 1])
+    assert len({call.operation_id for call in calls}) == (1 if RETRIES_RATE_LIMITS else 3)
     assert [scopes(call) for call in calls] == [TREE] * 3
     assert tracked() == 0
 

@@ -10,7 +10,7 @@ import pytest
 from crewai import Process
 from crewai.flow.flow import Flow, listen, start
 from crewai.security import Fingerprint, SecurityConfig
-from crewai_bench import SECRET, agent, alone, crew, llm, lookup, scopes, task, tracked
+from crewai_bench import SECRET, agent, alone, crew, llm, lookup, scopes, task, total, tracked
 from pydantic import BaseModel
 
 import farthing
@@ -194,6 +194,23 @@ def test_structured_output(bench: Bench) -> None:
     crew(task(agent(llm()), output_pydantic=Answer)).kickoff()
     calls = bench.settled()
     assert all(scopes(call)[:2] == TREE[:2] for call in calls)
+
+
+def test_memory_hides_its_embeddings_only(bench: Bench) -> None:
+    """CrewAI has no event for embeddings: all that memory asks of a chat model must be there nonetheless."""
+    bench.listen(feature="research")
+    config = {"model_name": "text-embedding-3-small", "api_key": "test", "api_base": bench.provider.openai_url}
+    embedder = {"provider": "openai", "config": config}
+    crew(task(agent(llm()), "one"), task(agent(llm()), "two"), memory=True, embedder=embedder).kickoff()
+    calls = bench.settled(invoiced=False)
+    by_endpoint = bench.provider.invoice.by("endpoint")
+    hidden = sum(amount for endpoint, amount in by_endpoint.items() if "embeddings" in endpoint)
+    assert total(calls) == bench.provider.invoice.total_usd - hidden
+    assert {tuple(scopes(call)[1:]) for call in calls} == {
+        ("task:one", "agent:Analyst"),
+        ("task:two", "agent:Analyst"),
+    }
+    assert tracked() == 0
 
 
 def test_unnamed_task_keeps_its_description_to_itself(bench: Bench) -> None:

@@ -289,3 +289,47 @@ def test_nothing_grows(bench: Bench, tracker: Tracker, monkeypatch: pytest.Monke
     calls = bench.calls()
     assert len(calls) == 500
     assert {tuple(scopes(call)) for call in calls} == {tuple(TREE)}
+
+
+def test_what_starts_after_a_scope_is_not_in_it(bench: Bench, tracker: Tracker) -> None:
+    """CrewAI's stack keeps events of a crew that failed: the next request on that thread would join its tree."""
+    open_tree(tracker)
+    close_tree(tracker)
+    next_crew: Entity = ("crew", "d")
+    later = BASE + 100 * SECOND
+    tracker.scope_started(scope("workflow", next_crew, parent="task")._replace(event_id="next", started_ns=later))
+    inside, bare = begin(1, parent="next")._replace(homes=()), begin(2, parent="loop")._replace(homes=())
+    for call in (inside._replace(started_ns=later + 1), bare._replace(started_ns=later + 2)):
+        tracker.call_started(call)
+        tracker.call_ended(finish(call))
+    tracker.scope_ended(ended(next_crew, started="next")._replace(ended_ns=later + SECOND))
+    calls = bench.settled(invoiced=False)
+    assert [scopes(call) for call in calls] == [["workflow:crew"], []]
+    assert len({call.trace_id for call in calls}) == 2
+
+
+def test_agent_that_begins_anew_stands_beside_its_first_attempt(bench: Bench, tracker: Tracker) -> None:
+    """CrewAI before 1.15 runs an agent's second attempt inside the first, and ends only one of them."""
+    open_tree(tracker)
+    tracker.scope_started(WORKER._replace(event_id="again", parent_id="loop", started_ns=BASE + SECOND))
+    call = begin(2, parent="again")
+    tracker.call_started(call)
+    tracker.call_ended(finish(call))
+    tracker.scope_ended(ended(AGENT, started="again"))
+    tracker.scope_ended(ended(AGENT))
+    tracker.scope_ended(ended(("task", "t")))
+    tracker.scope_ended(ended(("crew", "c")))
+    tracker.settle(1)
+    (found,) = bench.settled(invoiced=False)
+    assert scopes(found) == TREE
+    assert len(tracker) == 0
+
+
+def test_agent_without_an_end_ends_with_its_task(bench: Bench, tracker: Tracker) -> None:
+    """A scope that CrewAI forgets would stay open for a quarter of an hour."""
+    open_tree(tracker)
+    tracker.scope_ended(ended(("task", "t")))
+    tracker.scope_ended(ended(("crew", "c")))
+    tracker.settle(1)
+    assert bench.calls() == []
+    assert (len(tracker), open_runs()) == (0, 0)

@@ -16,7 +16,7 @@ from langchain_openai import OpenAI
 from pydantic import BaseModel
 
 from farthing.testing.provider import FakeProvider, Reply
-from farthing_langchain import FarthingHandler
+from farthing_langchain import FarthingHandler, handler
 
 if TYPE_CHECKING:
     from langchain_bench import MakeModel, Settle
@@ -87,10 +87,13 @@ async def test_stream_events(openai: MakeModel, settle: Settle) -> None:
     assert len(settle()) == 1
 
 
-def test_stream_without_usage(openai: MakeModel, settle: Settle) -> None:
-    """A stream that was not asked for usage is unreported, not free."""
-    assert list(openai(stream_usage=False).stream("hi", config()))
-    (call,) = settle(unknown=1)
+def test_stream_without_usage(openai: MakeModel, settle: Settle, caplog: pytest.LogCaptureFixture) -> None:
+    """A stream that was not asked for usage is unreported, not free, and the log says once how to mend it."""
+    vars(handler)["_warn_of_silent_streams"].cache_clear()
+    for _ in range(2):
+        assert list(openai(stream_usage=False).stream("hi", config()))
+    assert caplog.text.count("stream_usage=True") == 1
+    call = settle(unknown=2)[0]
     assert call.cost.flags == ("usage-missing",)
     assert call.response_model == "gpt-4o-2024-08-06"
 
@@ -281,11 +284,11 @@ def test_cache_of_a_reply_without_usage(provider: FakeProvider, openai: MakeMode
 
 def test_threads(openai: MakeModel, settle: Settle) -> None:
     """One handler in many threads at once keeps every request's tags apart."""
-    handler = FarthingHandler(feature="shared")
+    shared = FarthingHandler(feature="shared")
     chain = PROMPT | openai() | StrOutputParser()
 
     def request(number: int) -> None:
-        chain.invoke({"x": "hi"}, {"callbacks": [handler], "metadata": {"tenant": f"t{number}"}})
+        chain.invoke({"x": "hi"}, {"callbacks": [shared], "metadata": {"tenant": f"t{number}"}})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(request, range(24)))
@@ -295,10 +298,10 @@ def test_threads(openai: MakeModel, settle: Settle) -> None:
 
 async def test_tasks(openai: MakeModel, settle: Settle) -> None:
     """One handler in many tasks at once keeps every request's tags apart."""
-    handler = FarthingHandler(feature="shared")
+    shared = FarthingHandler(feature="shared")
     chain = PROMPT | openai() | StrOutputParser()
     await asyncio.gather(
-        *(chain.ainvoke({"x": "hi"}, {"callbacks": [handler], "metadata": {"tenant": f"t{n}"}}) for n in range(12))
+        *(chain.ainvoke({"x": "hi"}, {"callbacks": [shared], "metadata": {"tenant": f"t{n}"}}) for n in range(12))
     )
     calls = settle()
     assert len({call.attribution.tenant for call in calls}) == len({call.trace_id for call in calls}) == 12
@@ -316,12 +319,12 @@ def test_nested(openai: MakeModel, settle: Settle) -> None:
 
 def test_nested_with_its_own_callbacks(openai: MakeModel, settle: Settle) -> None:
     """A nested call that is given callbacks as a list, and so no parent, still belongs to its request."""
-    handler = FarthingHandler(feature="chatbot")
+    own = FarthingHandler(feature="chatbot")
     model = openai()
 
     def step(value: str) -> object:
-        return model.invoke(value, {"callbacks": [handler]})
+        return model.invoke(value, {"callbacks": [own]})
 
-    RunnableLambda(step).invoke("hi", {"callbacks": [handler], "run_name": "outer"})
+    RunnableLambda(step).invoke("hi", {"callbacks": [own], "run_name": "outer"})
     (call,) = settle()
     assert [scope.name for scope in call.scopes] == ["outer"]

@@ -18,7 +18,8 @@ with warnings.catch_warnings():
 
 from farthing.testing import capture
 from farthing.testing.provider import FakeProvider
-from farthing_litellm import FarthingLogger, logger as logger_module
+from farthing_litellm import FarthingLogger
+from farthing_litellm import logger as logger_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

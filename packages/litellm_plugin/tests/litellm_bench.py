@@ -18,7 +18,7 @@ __all__ = ["ASK", "SECRET", "Bench", "lite"]
 lite: Final[Any] = litellm
 """LiteLLM without its types, half of which are unknown to a checker."""
 
-SECRET: Final = "the-secret-of-the-prompt"  # noqa: S105 - what no exported byte may hold
+SECRET: Final = "the-secret-of-the-prompt"
 ASK: Final = [{"role": "user", "content": f"say {SECRET}"}]
 
 

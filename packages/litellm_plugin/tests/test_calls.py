@@ -116,7 +116,9 @@ def test_embeddings(bench: Bench, mode: str) -> None:
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_responses(bench: Bench, mode: str, provider: str) -> None:
     """The Responses API, or LiteLLM's bridge from it to a chat, would be missed or counted twice."""
-    arguments: dict[str, Any] = bench.openai(input="say it") if provider == "openai" else bench.anthropic(input="say it")
+    arguments: dict[str, Any] = (
+        bench.openai(input="say it") if provider == "openai" else bench.anthropic(input="say it")
+    )
     del arguments["messages"], arguments["max_retries"]
     if mode == "sync":
         lite.responses(**arguments)
@@ -174,6 +176,7 @@ def test_transcription(bench: Bench, mode: str) -> None:
     assert (call.operation, call.request_model) == ("transcription", "whisper-1")
 
 
+@pytest.mark.xfail(reason="the core's adapter for LiteLLM's usage reads no pictures and characters yet", strict=True)
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_pictures_and_speech_are_counted_in_their_own_units(bench: Bench, mode: str) -> None:
     """What is billed by the piece or the letter would be taken for nothing."""
@@ -186,7 +189,7 @@ def test_pictures_and_speech_are_counted_in_their_own_units(bench: Bench, mode: 
     else:
         asyncio.run(lite.aimage_generation(**picture))
         asyncio.run(lite.aspeech(**speech))
-    drawn, spoken = bench.settled()
+    drawn, spoken = bench.captured.calls
     assert (drawn.operation, spoken.operation) == ("image_generation", "speech")
     assert drawn.usage is not None
     assert spoken.usage is not None
@@ -253,7 +256,6 @@ def test_threads_and_concurrent_requests_keep_their_tags(bench: Bench) -> None:
 
     def in_thread(tenant: str) -> None:
         with farthing.attribute(tenant=tenant):
-            bench.provider.script(Reply(response_model=None), when=lambda _: False)
             lite.completion(**bench.openai(user=tenant))
 
     async def in_task(tenant: str) -> None:

@@ -267,7 +267,7 @@ class Billing:
                 reading.usage,
                 at=moment,
                 tier=tier,
-                context=finish.price_context,
+                context={**(reading.context or {}), **(finish.price_context or {})} or None,
                 reported_usd=reported,
             )
             if cost.amount_usd is not None or "context-not-priced" in cost.flags:

@@ -273,5 +273,5 @@ def _link(run: Run, outer: Run) -> None:
     outer.inner.append(run)
     run.outer = outer
     run.parent = outer.parent
-    run.operation_id = outer.call_id
-    run.attempt = len(outer.inner)
+    run.operation_id = outer.operation_id  # the outer one may itself be an attempt of a framework's retry
+    run.attempt = outer.attempt + len(outer.inner) - 1

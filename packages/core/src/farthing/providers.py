@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["canonical_provider", "catalogue_id", "known_provider"]
+__all__ = ["canonical_names", "canonical_provider", "catalogue_id", "known_provider"]
 
 _SPELLINGS: Final[dict[str, tuple[str | None, str]]] = {
     # canonical name: the catalogue's id, and further spellings (lower case, with `_` for `-` and space)
@@ -110,3 +110,9 @@ def known_provider(name: str) -> str | None:
 def catalogue_id(canonical: str) -> str | None:
     """Give the price catalogue's id of a canonical provider; None when the catalogue has no such provider."""
     return _CATALOGUE.get(canonical)
+
+
+def canonical_names(identifier: str) -> tuple[str, ...]:
+    """Give the canonical providers that one id of the price catalogue stands for; the id itself when none is known."""
+    names = tuple(canonical for canonical, known in _CATALOGUE.items() if known == identifier)
+    return names or (identifier,)

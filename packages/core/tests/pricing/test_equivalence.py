@@ -55,13 +55,31 @@ USAGES: dict[str, dict[str, int]] = {
         "cache_read_tokens": 4_000,
         "cache_read_audio_tokens": 999,
     },
+    "cached pictures": {
+        "input_tokens": 9_000,
+        "output_tokens": 5_000,
+        "input_image_tokens": 2_345,
+        "input_audio_tokens": 0,
+        "cache_read_tokens": 4_000,
+        "cache_read_image_tokens": 1_111,
+        "cache_read_audio_tokens": 0,
+        "output_citation_tokens": 77,
+    },
     "tools": {"input_tokens": 1_000, "output_tokens": 10, "web_searches": 3, "file_searches": 2},
-    "measures": {"input_characters": 4_321, "document_pages": 17, "audio_seconds": 5_400},
-    "short audio": {"audio_seconds": 3},
+    "measures": {
+        "input_characters": 4_321,
+        "document_pages": 17,
+        "annotated_document_pages": 4,
+        "audio_seconds": 5_400,
+    },
+    "short audio": {"audio_seconds": 3, "input_messages": 5},
 }
 
 THEIR_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
+    "cache_read_image_tokens": "cache_image_read_tokens",
+    "annotated_document_pages": "input_annotated_document_pages",
+    "input_messages": "input_text_messages",
     "file_searches": "storage_searches",
     "document_pages": "input_document_pages",
 }
@@ -89,7 +107,7 @@ def theirs() -> DataSnapshot:
 
 def literals(clause: Any) -> Iterator[str]:
     """Give every literal of a match rule."""
-    rule: dict[str, Any] = vars(clause)
+    rule: dict[str, Any] = clause.__dict__
     for name, content in rule.items():
         if name in {"or_", "and_"}:
             for part in content:

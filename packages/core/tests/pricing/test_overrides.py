@@ -244,6 +244,27 @@ def test_overrides_that_can_have_no_effect_are_named() -> None:
     ]
 
 
+def test_an_override_that_never_wins_is_named() -> None:
+    """The narrower entry behind the broader one is the commonest slip of a list where the first wins."""
+    broad, narrow = (
+        'provider = "azure"\nmodel = "gpt-*"\ndiscount = "5%"',
+        'provider = "azure"\nmodel = "gpt-4o"\nfree = true',
+    )
+    assert (
+        "'azure:gpt-4o' never wins: 'azure:gpt-*' comes first"
+        in book(override(broad) + "\n" + override(narrow)).doubtful_overrides()[0]
+    )
+    assert book(override(narrow) + "\n" + override(broad)).doubtful_overrides() == ()
+    later = broad + "\nfrom = 2026-01-01"
+    assert book(override(later) + "\n" + override(narrow)).doubtful_overrides() == ()
+
+
+def test_vertex_and_fallback_models_are_known_to_the_check() -> None:
+    """A discount on what a provider resells must not be called doubtful."""
+    table = override('provider = "vertex_ai"\nmodel = "gemini-2.5-pro"\ndiscount = "5%"')
+    assert book(table).doubtful_overrides() == ()
+
+
 def test_a_discount_without_a_list_price_says_so() -> None:
     """Nothing times 0.9 is not zero."""
     cost = price(override('model = "mine"\ndiscount = "10%"'), model="mine")

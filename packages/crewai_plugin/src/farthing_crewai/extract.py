@@ -64,7 +64,8 @@ _BEDROCK_WORDS: Final = {
 """CrewAI's own words, which it puts in the place of Bedrock's codes."""
 _BEDROCK: Final = re.compile(rf"^AWS Bedrock API call failed: ({'|'.join(_BEDROCK_WORDS)})\b")
 _LITELLM: Final = re.compile(r"litellm\.([A-Za-z]{1,60}(?:Error|Exception))\b")
-_DENIED: Final = ("LLM call denied by", "LLM call blocked by")
+# crewai's own words, alone or behind "OpenAI API call failed: ".
+_DENIED: Final = re.compile(r"(?:^|^[A-Za-z ]{1,60}: )LLM call (?:denied|blocked) by ")
 
 _REFUSED_BY_PROVIDER: Final = frozenset(
     {
@@ -310,7 +311,7 @@ def _is_vertex(source: Any) -> bool:
 
 def _failure(text: str) -> tuple[str, bool | None]:
     """Give a code or class name for an error, and False where it is certain that nothing was bought."""
-    if text.startswith(_DENIED):
+    if _DENIED.search(text):
         return "denied", False
     if found := _STATUS.search(text):
         return found.group(1), False

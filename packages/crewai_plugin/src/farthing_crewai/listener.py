@@ -15,7 +15,8 @@ from crewai.events.event_context import SCOPE_STARTING_EVENTS
 from farthing import runs, setup
 from farthing.guard import guarded
 from farthing_crewai import extract
-from farthing_crewai.tracker import Tracker, call_key
+from farthing_crewai.places import call_key
+from farthing_crewai.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping

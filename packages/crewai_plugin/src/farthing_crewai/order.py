@@ -34,8 +34,8 @@ class Deferred:
 
     __slots__ = ("_step", "is_done", "since")
 
-    def __init__(self, step: Callable[[], None]) -> None:
-        self.since: Final = time.monotonic()
+    def __init__(self, step: Callable[[], None], *, since: float) -> None:
+        self.since: Final = since
         self.is_done = False
         self._step: Callable[[], None] | None = step
 
@@ -58,6 +58,8 @@ class Order:
         self._waiting: dict[Hashable, list[Deferred]] = {}
         self._deferred: deque[Deferred] = deque()
         self._timer: threading.Timer | None = None
+        self._given_up: float | None = None
+        """While a step is taken whose time was over: since when it had waited, which holds for what follows from it."""
 
     def __len__(self) -> int:
         return sum(len(steps) for steps in self._waiting.values())
@@ -75,9 +77,13 @@ class Order:
 
     def in_time(self, step: Callable[[], None]) -> Deferred:
         """Take a step when the grace is over, unless it was taken before."""
-        deferred = Deferred(step)
         self._drop_done()
-        self._deferred.append(deferred)
+        if self._given_up is None:
+            deferred = Deferred(step, since=time.monotonic())
+            self._deferred.append(deferred)
+        else:
+            deferred = Deferred(step, since=self._given_up)
+            self._deferred.appendleft(deferred)  # the oldest stands first
         if len(self._deferred) > _MAX_WAITING:
             self._deferred.popleft()()
         if self._timer is None:
@@ -124,8 +130,13 @@ class Order:
     @guarded
     def _give_up(self, *, older_than: float) -> None:
         with self._lock:
-            while self._deferred and self._deferred[0].since <= older_than:
-                self._deferred.popleft()()
+            try:
+                while self._deferred and self._deferred[0].since <= older_than:
+                    step = self._deferred.popleft()
+                    self._given_up = step.since
+                    step()
+            finally:
+                self._given_up = None
             for key in [key for key, steps in self._waiting.items() if all(step.is_done for step in steps)]:
                 del self._waiting[key]
             self._drop_done()

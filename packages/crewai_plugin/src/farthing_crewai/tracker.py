@@ -11,103 +11,27 @@ import threading
 import time
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from farthing.runs import Finish
 from farthing.setup import get_meter
-from farthing_crewai.order import Deferred, Order
+from farthing_crewai.extract import ScopeEnd
+from farthing_crewai.order import Order
+from farthing_crewai.places import FRAMEWORK, OpenCall, Place, Scope, call_key, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from farthing.runs import Run
-    from farthing_crewai.extract import CallEnd, CallStart, Entity, Passage, ScopeEnd, ScopeStart
+    from farthing_crewai.extract import CallEnd, CallStart, Entity, Passage, ScopeStart
 
-__all__ = ["FRAMEWORK", "Tracker", "call_key"]
+__all__ = ["Tracker"]
 
-FRAMEWORK: Final = "crewai"
 _MAX_PLACES: Final = 20_000
 _MAX_CALLS: Final = 20_000
 _MAX_SCOPES: Final = 10_000
 _MAX_FAILED: Final = 1_000
 
 log: Final = logging.getLogger("farthing")
-
-
-def call_key(call_id: str) -> Hashable:
-    """Give the meter's key of a call of CrewAI's."""
-    return (FRAMEWORK, call_id)
-
-
-class Scope:
-    """A crew, task, agent or flow under way; kept after its end while something below may still refer to it."""
-
-    __slots__ = ("above", "busy", "calls", "closing", "finish", "start")
-
-    def __init__(self, start: ScopeStart, *, above: Scope | None) -> None:
-        self.start: Final = start
-        self.above: Final = above
-        self.finish: ScopeEnd | None = None
-        self.closing: Deferred | None = None
-        self.calls: dict[str, OpenCall] = {}
-        """Open calls made directly in this scope."""
-        self.busy = 0
-        """How many calls are open in it and in all scopes below."""
-
-    @property
-    def key(self) -> Hashable:
-        """The meter's key of this scope."""
-        return (FRAMEWORK, self.start.event_id)
-
-    def lineage(self) -> Iterator[Scope]:
-        """Give this scope and those above it, innermost first."""
-        step: Scope | None = self
-        while step is not None:
-            yield step
-            step = step.above
-
-
-class Place(NamedTuple):
-    """Where something emitted below an event belongs."""
-
-    scope: Scope | None = None
-    run: Run | None = None
-    """The meter's run of the scope; it may have ended."""
-    step: str | None = None
-    method: str | None = None
-    call: OpenCall | None = None
-    """Set below a model call: such work is below the call's scope, and shows that a silent call is over."""
-
-
-class OpenCall:
-    """A model call that was begun and not yet handed over."""
-
-    __slots__ = ("closing", "end", "over_ns", "place", "run", "start")
-
-    def __init__(self, start: CallStart, *, place: Place, run: Run | None) -> None:
-        self.start: Final = start
-        self.place: Final = place
-        self.run: Final = run
-        self.end: CallEnd | None = None
-        """An end without usage, held back: CrewAI may report a second one that has it."""
-        self.over_ns: int | None = None
-        """When the call must have returned, judged by what was emitted after it."""
-        self.closing: Deferred | None = None
-
-    @property
-    def key(self) -> Hashable:
-        """The meter's key of this call."""
-        return call_key(self.start.call_id)
-
-    @property
-    def in_background(self) -> bool:
-        """Whether memory makes this call, on a thread of its own that outlives the scope."""
-        return (self.place.step or "").startswith("memory")
-
-    @property
-    def is_billed_below(self) -> bool:
-        """Whether an inner layer (LiteLLM's) has told all about it."""
-        return self.run is not None and bool(self.run.inner) and all(i.finish is not None for i in self.run.inner)
 
 
 _NOWHERE: Final = Place()
@@ -214,6 +138,17 @@ class Tracker:
         self._is_over(place.call, moment_ns)
         return place._replace(call=None)
 
+    def _within(self, parent_id: str | None, moment_ns: int) -> Place:
+        """Give the place below an event, but nothing that had ended before.
+
+        After a failure or a call without an end CrewAI leaves events on its stack, and what the same thread does next,
+        even in another crew, names them as its parent.
+        """
+        place = self._below(parent_id, moment_ns)
+        while place.scope is not None and not place.is_in_background and place.scope.is_past(moment_ns):
+            place = place.scope.outside
+        return place
+
     def _is_over(self, call: OpenCall, moment_ns: int) -> None:
         """Note that work goes on after a call that CrewAI never ends: on its LiteLLM path, one that asked for tools."""
         if call.over_ns is not None or call.start.runs_functions or not call.start.through_litellm:
@@ -224,6 +159,8 @@ class Tracker:
 
     def _pass(self, passage: Passage) -> None:
         above = self._below(passage.parent_id, passage.started_ns)
+        if not above._replace(step=passage.step or above.step).is_in_background:
+            above = self._within(passage.parent_id, passage.started_ns)
         step, method = passage.step or above.step, passage.method or above.method
         self._put(passage.event_id, above._replace(step=step, method=method))
 
@@ -237,18 +174,20 @@ class Tracker:
             if any(home in scope.start.answers_to for scope in lineage):
                 return found
             for scope in reversed(self._scopes.values()):
-                if scope.finish is None and home in scope.start.answers_to and _is_below(scope, found.scope):
+                if scope.finish is None and home in scope.start.answers_to and scope.is_below(found.scope):
                     return self._places.get(scope.start.event_id, found)
         return found
 
     # -- scopes -------------------------------------------------------------------------------------------------
 
     def _open_scope(self, start: ScopeStart) -> None:
-        place = self._corrected(self._below(start.parent_id, start.started_ns), start.homes)
+        place = self._corrected(self._within(start.parent_id, start.started_ns), start.homes)
         meter = get_meter()
         if meter is None or start.event_id in self._places:
             return
-        scope = Scope(start, above=place.scope)
+        if place.scope is not None and place.scope.start.entity == start.entity:
+            place = self._restarted(place.scope, start)
+        scope = Scope(start, outside=place)
         meter.start_scope(
             scope.key,
             framework=FRAMEWORK,
@@ -259,11 +198,18 @@ class Tracker:
             handler_tags=self._handler_tags(),
             started_ns=start.started_ns,
         )
+        hold(place.scope)
         self._scopes[start.event_id] = scope
         if len(self._scopes) > _MAX_SCOPES:
-            self._scopes.popitem(last=False)
+            self._let_go(self._scopes.popitem(last=False)[1].outside.scope)
         self._put(start.event_id, Place(scope, run=meter.runs.get(scope.key), method=place.method))
         self._order.seen(start.entity)
+
+    def _restarted(self, scope: Scope, start: ScopeStart) -> Place:
+        """End an attempt of an agent that begins its task anew, which CrewAI before 1.15 does without a word."""
+        end = ScopeEnd(scope.start.event_id, scope.start.entity, start.started_ns, failed=True, error_type="error")
+        self._end_scope(end)
+        return scope.outside
 
     def _scope_of(self, end: ScopeEnd) -> Scope | None:
         """Find what ended: after a failure that CrewAI reports twice, `started_event_id` names something else."""
@@ -293,20 +239,24 @@ class Tracker:
             return
         if scope.closing is not None:
             scope.closing.is_done = True
+        if scope.is_sequential:
+            for inside in [each for each in self._scopes.values() if each.outside.scope is scope]:
+                inside.finish = inside.finish or end._replace(error_type="end-not-reported", failed=True)
+                self._close_scope(inside)
         for call in list(scope.calls.values()):
-            if not call.in_background:
+            if not call.place.is_in_background:
                 call.over_ns = call.over_ns or end.ended_ns
                 self._hand_over(call)
         meter = get_meter()
         if meter is not None:
             outcome = "error" if end.failed else "success"
             meter.finish_scope(scope.key, outcome=outcome, error_type=end.error_type, ended_ns=end.ended_ns)
+        self._let_go(scope.outside.scope)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
     def _open_call(self, start: CallStart) -> None:
-        found = self._below(start.parent_id, start.started_ns)
-        place = self._corrected(found, start.homes)
+        place = self._corrected(self._within(start.parent_id, start.started_ns), start.homes)
         meter, key = get_meter(), call_key(start.call_id)
         if meter is None or start.call_id in self._calls or meter.runs.finished(key):
             return
@@ -394,18 +344,20 @@ class Tracker:
         if scope is None:
             return
         scope.calls[call.start.call_id] = call
-        if not call.in_background:
-            for each in scope.lineage():
-                each.busy += 1
+        if not call.place.is_in_background:
+            hold(scope)
 
     def _leave(self, call: OpenCall) -> None:
         scope = call.place.scope
         if scope is None:
             return
         scope.calls.pop(call.start.call_id, None)
-        if call.in_background:
-            return
-        for each in scope.lineage():
+        if not call.place.is_in_background:
+            self._let_go(scope)
+
+    def _let_go(self, scope: Scope | None) -> None:
+        """Note that something below a scope has closed; one that has ended closes with the last of it."""
+        for each in () if scope is None else scope.lineage():
             each.busy -= 1
             if each.finish is not None and each.busy == 0:
                 self._close_scope(each)
@@ -422,10 +374,6 @@ class Tracker:
             "asks for a tool); such calls are recorded as unreported. Install farthing-litellm for exact figures on "
             "CrewAI's LiteLLM path: litellm.callbacks = [farthing_litellm.FarthingLogger()]."
         )
-
-
-def _is_below(scope: Scope, above: Scope | None) -> bool:
-    return above is None or any(step is above for step in scope.lineage())
 
 
 def _finish(end: CallEnd) -> Finish:

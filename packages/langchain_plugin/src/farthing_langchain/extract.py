@@ -6,6 +6,7 @@ langchain-openai, -anthropic, -aws, -google-genai, -litellm, -ollama. What a pro
 
 from __future__ import annotations
 
+import functools
 from asyncio import CancelledError
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -78,23 +79,21 @@ def tags_of(metadata: Mapping[str, Any] | None, labels: list[str] | None) -> Map
     Values that are not plain go on only under the name of a dimension, for the policy to refuse; it reads none of them.
     """
     found: dict[str, object] = {}
-    if labels:
-        for label in labels:
-            name, colon, value = label.partition(":")
-            if colon and name not in _FRAMEWORK_TAGS and len(found) < MAX_TAGS:
-                found[name] = value
-    if metadata:
-        session: object = None
-        for key, value in metadata.items():
-            name = _RENAMED[key] if key in _RENAMED else _rename(key)
-            if name is None or len(found) >= MAX_TAGS:
-                continue
-            if name == "session_id" and key != name:
-                session = value
-            elif value is None or type(value) in _PLAIN or canonical_name(key) in DIMENSIONS:
-                found[name] = value
-        if session is not None and "session_id" not in found:
-            found["session_id"] = session
+    for label in labels or ():
+        name, colon, value = label.partition(":")
+        if colon and name not in _FRAMEWORK_TAGS and len(found) < MAX_TAGS:
+            found[name] = value
+    session: object = None
+    for key, value in metadata.items() if metadata else ():
+        name = _RENAMED[key] if key in _RENAMED else _rename(key)
+        if name is None:
+            continue
+        if name == "session_id" and key != name:
+            session = value
+        elif (value is None or type(value) in _PLAIN or canonical_name(key) in DIMENSIONS) and len(found) < MAX_TAGS:
+            found[name] = value
+    if session is not None and "session_id" not in found:
+        found["session_id"] = session
     return found or NOTHING
 
 
@@ -121,32 +120,39 @@ def asked(metadata: Mapping[str, Any] | None, labels: list[str] | None, kwargs: 
     model: Any = known.get("ls_model_name") or params.get("model") or params.get("model_name")
     model = model if isinstance(model, str) else None
     provider = written if isinstance(written, str) else None
-    over_library = provider is None or known_provider(provider) is None
+    over_library = _is_library(provider)
     if provider == "litellm" and model:
         prefix = model.partition("/")[0]
         provider = prefix if known_provider(prefix) else provider
     tier: Any = params.get("service_tier")
     batch: Any = kwargs.get("batch_size")
     return Asked(
-        provider=provider,
-        model=model,
-        over_library=over_library,
-        tags=tags_of(metadata, labels),
-        details=_details(known),
-        tier=tier if isinstance(tier, str) else None,
-        streaming=params.get("stream") is True or params.get("streaming") is True,
-        attempt=attempt(labels),
-        in_agent=known.get("langgraph_node") == "model",
-        prompts=batch if type(batch) is int else 1,
-        batch=params,
+        provider,
+        model,
+        over_library,
+        tags_of(metadata, labels),
+        _details(known),
+        tier if isinstance(tier, str) else None,
+        params.get("stream") is True or params.get("streaming") is True,
+        attempt(labels),
+        known.get("langgraph_node") == "model",
+        batch if type(batch) is int else 1,
+        params,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_library(provider: str | None) -> bool:
+    """Say whether a model is not one of a provider's own: LiteLLM, or a class in front of who knows what."""
+    return provider is None or known_provider(provider) is None
 
 
 def attempt(labels: list[str] | None) -> int:
     """Give the number that `with_retry` puts on a run; the first attempt has none."""
     for label in labels or ():
-        if label.startswith(_ATTEMPT) and label[len(_ATTEMPT) :].isdigit():
-            return int(label[len(_ATTEMPT) :])
+        if label.startswith(_ATTEMPT):
+            number = label[len(_ATTEMPT) :]
+            return int(number) if number.isdigit() else 1
     return 1
 
 
@@ -157,8 +163,7 @@ def _details(metadata: Mapping[str, Any]) -> Mapping[str, str]:
     """Give the names that LangGraph and LangChain's agents put on a call for free."""
     found: dict[str, str] = {}
     for key, name in _DETAILS:
-        value = metadata.get(key)
-        if value is not None and isinstance(value, str):
+        if key in metadata and isinstance(value := metadata[key], str):
             found[name] = value[:MAX_NAME_LENGTH]
     return found or _NO_DETAILS
 
@@ -169,7 +174,9 @@ _NO_DETAILS: Final[Mapping[str, str]] = {}
 
 def agent_name(metadata: Mapping[str, Any] | None) -> str | None:
     """Give the name of the agent that a run belongs to, if its maker named it."""
-    name = metadata.get("lc_agent_name") if metadata else None
+    if not metadata or "lc_agent_name" not in metadata:
+        return None
+    name = metadata["lc_agent_name"]
     return name[:MAX_NAME_LENGTH] if isinstance(name, str) and name else None
 
 

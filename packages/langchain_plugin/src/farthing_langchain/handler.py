@@ -7,6 +7,7 @@ that causes them: only there does a call see the `attribute()` around it.
 
 from __future__ import annotations
 
+import functools
 import time
 from asyncio import CancelledError
 from functools import partial
@@ -18,7 +19,7 @@ from typing_extensions import override
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
-from farthing.guard import guarded
+from farthing.guard import guarded, log
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
 from farthing_langchain import extract
@@ -220,7 +221,10 @@ class FarthingHandler(BaseCallbackHandler):
             _merge_into_first(meter, key)
             return
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
-        meter.finish_call(key, extract.finished(response, time.time_ns()), started=late)
+        finish = extract.finished(response, time.time_ns())
+        if finish.usage is None and (run := meter.runs.get(key)) is not None and run.first_chunk_ns is not None:
+            _warn_of_silent_streams()
+        meter.finish_call(key, finish, started=late)
 
     @override
     @guarded
@@ -325,6 +329,15 @@ class FarthingHandler(BaseCallbackHandler):
         """Begin a call whose start LangChain did not report (its AsyncCallbackManager.on_llm_start drops some)."""
         self._start_call("chat", run, parent_of(parent_run_id), extract.asked(None, labels, extract.NOTHING))
         lineage.leave(run)
+
+
+@functools.cache
+def _warn_of_silent_streams() -> None:
+    """Say once how to mend the commonest unknown cost: langchain-openai asks a custom base_url for no usage."""
+    log.warning(
+        "farthing: a streamed LangChain call reported no usage, so its cost is unknown; "
+        "set stream_usage=True on the model (ChatOpenAI leaves it off where it is given a base_url)"
+    )
 
 
 def _checked(default_tags: object) -> dict[str, object]:

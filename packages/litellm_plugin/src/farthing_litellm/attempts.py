@@ -36,7 +36,7 @@ class Attempt:
         started_ns: Nanoseconds since the epoch.
         number: Counts from 1 within the operation.
         operation_id: Of the attempts before it; None for the first.
-        shares_dict: Whether the attempt before it used the same dict, so that LiteLLM may never report this one's end.
+        may_go_unreported: Whether LiteLLM may never report its end, so that the provider's own body is read at once.
         cause: Identity of the exception that was being handled when the request went out.
         key: Names it in the meter; None makes one that no other attempt has.
     """
@@ -48,9 +48,9 @@ class Attempt:
         "ended_early",
         "key",
         "mark",
+        "may_go_unreported",
         "number",
         "operation_id",
-        "shares_dict",
         "started_ns",
     )
 
@@ -62,7 +62,7 @@ class Attempt:
         started_ns: int,
         number: int,
         operation_id: str | None,
-        shares_dict: bool,
+        may_go_unreported: bool,
         cause: int | None,
         key: Hashable | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Attempt:
         self.started_ns: Final = started_ns
         self.number: Final = number
         self.operation_id: str | None = operation_id
-        self.shares_dict: Final = shares_dict
+        self.may_go_unreported: Final = may_go_unreported
         self.cause: Final = cause
         self.ended = False
         self.ended_early = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 import httpx
@@ -29,6 +30,7 @@ __all__ = [
     "ended_ns",
     "failed",
     "first_chunk_ns",
+    "is_async",
     "is_known",
     "is_mock",
     "is_refusal",
@@ -38,6 +40,7 @@ __all__ = [
     "retries",
     "started_ns",
     "usage_was_withheld",
+    "was_sent",
 ]
 
 Kwargs = dict[str, Any]
@@ -74,19 +77,10 @@ _MAX_CHAIN: Final = 12
 _NOT_TEXT: Final = ()
 """Stands in for a tag's value of a wrong type, so that the policy can refuse it; the value itself may be content."""
 
-_FOUND_BY_PROVIDER: Final = {"openrouter": "openrouter", "perplexity": "perplexity", "xai": "xai"}
+_CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
 """Providers whose usage says what they charged; LiteLLM leaves their own fields in its object."""
 
-_RAW_SHAPES: Final = {
-    "anthropic": "anthropic",
-    "bedrock": "bedrock_converse",
-    "gemini": "gemini",
-    "vertex_ai": "gemini",
-    "cohere_chat": "cohere",
-    "cohere": "cohere",
-    "mistral": "mistral",
-    "deepseek": "deepseek",
-}
+_OWN_FIELDS: Final = _CHARGE_THEMSELVES | {"mistral", "deepseek"}
 
 
 class Asked(NamedTuple):
@@ -105,7 +99,7 @@ class Asked(NamedTuple):
 
 def asked(kwargs: Kwargs) -> Asked:
     """Read the dict of `log_pre_api_call`, or of the one event that a cache hit has."""
-    provider = _text(kwargs.get("custom_llm_provider"))
+    provider = _provider(kwargs)
     litellm_params = _under(kwargs, "litellm_params")
     metadata = _under(litellm_params, "metadata")
     weak_tags: dict[str, object] = {}
@@ -139,6 +133,13 @@ def is_known(kwargs: Kwargs) -> bool:
     """Say whether a call type is one that reaches a model; files, batches and vector stores have types of their own."""
     call_type = kwargs.get("call_type")
     return getattr(call_type, "value", call_type) in _NAMES
+
+
+def is_async(kwargs: Kwargs) -> bool:
+    """Say whether the caller awaits the call."""
+    call_type = kwargs.get("call_type")
+    name = getattr(call_type, "value", call_type)
+    return isinstance(name, str) and name.startswith("a")
 
 
 def is_mock(kwargs: Kwargs) -> bool:
@@ -250,9 +251,9 @@ def _key_owner(metadata: Kwargs, weak_tags: dict[str, object], details: dict[str
 
 def answered(kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | None = None) -> Finish:
     """Read the response of a success event or of the deployment hook."""
-    provider = _text(kwargs.get("custom_llm_provider"))
     hidden: Any = getattr(response, "_hidden_params", None)
     hidden = hidden if _is_dict(hidden) else {}
+    provider = _provider(kwargs) or _text(hidden.get("custom_llm_provider"))  # a cached embedding has it there alone
     operation = operation_of(kwargs)
     shape, usage = _usage(operation, response, kwargs, provider)
     if _invented(kwargs, hidden):
@@ -287,7 +288,7 @@ def _usage(operation: str, response: Any, kwargs: Kwargs, provider: str | None) 
         return "litellm", measure(response, kwargs)
     if usage is not None and (tools := _billed_tools(getattr(response, "output", None))):
         return "litellm", {"usage": usage, "output": tools}
-    return _FOUND_BY_PROVIDER.get(provider or "", "litellm"), usage
+    return provider if provider in _CHARGE_THEMSELVES else "litellm", usage
 
 
 def _rerank_units(response: Any, _: Kwargs) -> Units:
@@ -419,7 +420,7 @@ def batch(kwargs: Kwargs, response: Any, *, ended: int) -> tuple[str, Finish] | 
     usage = _plain(_get(response, "usage")) or _plain(_under(logged, "metadata").get("usage_object"))
     hidden: Any = getattr(response, "_hidden_params", None) or {}
     models = hidden.get("batch_models") or [kwargs.get("model")]
-    provider = _text(kwargs.get("custom_llm_provider"))
+    provider = _provider(kwargs)
     return batch_id, Finish(
         ended_ns=ended,
         usage=usage if _counts_anything(usage) else None,
@@ -443,21 +444,36 @@ def raw_answer(kwargs: Kwargs, *, ended: int) -> Finish | None:
         return None
     if not _is_dict(body):
         return None
-    usage = body.get("usage") or body.get("usageMetadata") or body.get("meta")
-    if not _is_dict(usage):
+    provider = _provider(kwargs)
+    shape, usage = _raw_usage(body, provider)
+    if not usage:
         return None
-    provider = _text(kwargs.get("custom_llm_provider"))
     return Finish(
         ended_ns=ended,
         usage=usage,
-        usage_shape=_RAW_SHAPES.get(provider or "", "openai_chat"),
+        usage_shape=shape,
         has_content=True,
         provider=provider,
-        response_model=_model(body.get("model"), provider),
-        response_id=_text(body.get("id")),
+        response_model=_model(body.get("model") or body.get("modelVersion"), provider),
+        response_id=_text(body.get("id") or body.get("responseId")),
         service_tier=_text(body.get("service_tier")),
         finish_reason=_finish_reason(body),
+        price_context=_price_context(kwargs, provider, {}),
     )
+
+
+def _raw_usage(body: Kwargs, provider: str | None) -> tuple[str, Kwargs]:
+    """Tell whose body it is by the body: one provider of LiteLLM's may serve models of several makers."""
+    if "usageMetadata" in body:
+        return "gemini", _under(body, "usageMetadata")
+    usage = _under(body, "usage")
+    if body.get("type") == "message":
+        return "anthropic", usage
+    if "inputTokens" in usage:
+        return "bedrock_converse", usage
+    if "billed_units" in usage or "billed_units" in _under(body, "meta"):
+        return "cohere", usage or _under(body, "meta")
+    return provider if provider in _OWN_FIELDS else "openai_chat", usage
 
 
 # Failures.
@@ -474,13 +490,24 @@ def failed(error: BaseException | None, *, ended: int, began: bool = False) -> F
     return Finish(
         ended_ns=ended,
         outcome="error",
+        usage_shape="litellm",
         error_type=None if error is None else type(error).__name__,
         billed=False if error is not None and not began and is_refusal(error) else None,
     )
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Say whether the provider answered with an HTTP error, which no provider bills.
+    """Say whether the provider answered with an HTTP error, which no provider bills."""
+    return _decisive(error) == "refused"
+
+
+def was_sent(error: BaseException) -> bool:
+    """Say whether a request went out before an error: what LiteLLM refuses itself never does."""
+    return _decisive(error) is not None
+
+
+def _decisive(error: BaseException) -> str | None:
+    """Find what happened on the wire: refused, broken, or None when nothing was on it.
 
     A `status_code` proves nothing: LiteLLM gives a broken connection 500 and a timeout 408. The exception behind its
     own does. The first that decides counts, since those of earlier attempts hang at the end of the chain.
@@ -488,14 +515,16 @@ def is_refusal(error: BaseException) -> bool:
     step: BaseException | None = error
     for _ in range(_MAX_CHAIN):
         if step is None:
-            return False
+            return None
         if isinstance(step, httpx.HTTPStatusError):
-            return step.response.status_code >= httpx.codes.BAD_REQUEST
+            return "refused" if step.response.status_code >= httpx.codes.BAD_REQUEST else "broken"
         is_litellm = type(step).__module__.startswith("litellm.")
-        if not is_litellm and isinstance(step, (httpx.TransportError, APIConnectionError, TimeoutError, ValueError)):
-            return False
+        if not is_litellm and isinstance(
+            step, (httpx.TransportError, APIConnectionError, TimeoutError, JSONDecodeError)
+        ):
+            return "broken"
         step = step.__cause__ or step.__context__
-    return False
+    return None
 
 
 # Time.
@@ -533,6 +562,12 @@ def _span_ns(start: Any, end: Any) -> int:
 
 
 # Small things.
+
+
+def _provider(kwargs: Kwargs) -> str | None:
+    return _text(kwargs.get("custom_llm_provider")) or _text(
+        _under(kwargs, "litellm_params").get("custom_llm_provider")
+    )
 
 
 def _is_dict(value: Any) -> TypeGuard[Kwargs]:

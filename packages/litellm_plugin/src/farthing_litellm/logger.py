@@ -95,9 +95,9 @@ class FarthingLogger(CustomLogger):
         start_time: object,  # noqa: ARG002
         end_time: object,  # noqa: ARG002
     ) -> None:
-        """End an attempt whose own end LiteLLM may not report: it reused the dict of the attempt before."""
+        """End an attempt whose own end LiteLLM may not report."""
         attempt, meter = kwargs.get(STASH), get_meter()
-        if meter is None or not isinstance(attempt, Attempt) or attempt.ended or not attempt.shares_dict:
+        if meter is None or not isinstance(attempt, Attempt) or attempt.ended or not attempt.may_go_unreported:
             return
         finish = extract.raw_answer(kwargs, ended=time.time_ns()) or _failure_just_raised(kwargs)
         if finish is not None:
@@ -154,12 +154,17 @@ class FarthingLogger(CustomLogger):
         meter = get_meter()
         if kwargs is None or meter is None or kwargs.get("stream"):
             return
-        attempt = kwargs.get(STASH)
-        if not isinstance(attempt, Attempt) or attempt.ended:
+        attempt, now = kwargs.get(STASH), time.time_ns()
+        if isinstance(attempt, Attempt) and attempt.ended:
             return
-        finish = extract.answered(kwargs, response, ended=time.time_ns())
-        if finish.usage is not None or finish.billed is False:
+        finish = extract.answered(kwargs, response, ended=now)
+        if finish.usage is None and finish.billed is not False:
+            return
+        if isinstance(attempt, Attempt):
             _end_early(meter, attempt, finish)
+        elif extract.is_known(kwargs):
+            # litellm up to 1.95 has no pre-call event for the async forms of pictures, speech and moderation
+            self._record(meter, kwargs, kwargs.get("start_time"), now, finish).ended_early = True
 
     @guarded
     def _succeeded(self, kwargs: dict[str, object], response: object, start_time: object, end_time: object) -> None:
@@ -191,7 +196,7 @@ class FarthingLogger(CustomLogger):
         attempt, error = kwargs.get(STASH), kwargs.get("exception")
         error = error if isinstance(error, BaseException) else None
         if not isinstance(attempt, Attempt):
-            if error is not None and kwargs.get("api_call_start_time") is not None and extract.is_known(kwargs):
+            if error is not None and extract.was_sent(error) and extract.is_known(kwargs):
                 self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
             else:
                 counters.add("skipped", "litellm-not-sent")
@@ -248,19 +253,22 @@ class FarthingLogger(CustomLogger):
         finish: Finish,
         *,
         key: tuple[str, object] | None = None,
-    ) -> None:
+    ) -> Attempt:
+        """Begin and end a call at once, from an event of its end."""
         attempt = Attempt(
             call_id=kwargs.get("litellm_call_id"),
             mark=None,
             started_ns=extract.started_ns(kwargs, start_time, now),
             number=1,
             operation_id=None,
-            shares_dict=False,
+            may_go_unreported=False,
             cause=None,
             key=key or ("litellm-event", kwargs.get("litellm_call_id")),
         )
         attempt.ended = True
+        kwargs[STASH] = attempt
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
+        return attempt
 
 
 def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | None) -> Attempt:
@@ -279,7 +287,9 @@ def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | Non
         started_ns=time.time_ns(),
         number=1 if place is None else place.number + 1,
         operation_id=None if place is None else place.operation_id or None,
-        shares_dict=before is not None,
+        # After another attempt on the same dict there may be no event at all. The hook that is awaited is only called
+        # for what stands in `litellm.callbacks`, which somebody may have emptied.
+        may_go_unreported=before is not None or (extract.is_async(kwargs) and not registration.hooked(FarthingLogger)),
         cause=None if error is None else id(error),
     )
     if extract.is_mock(kwargs):
@@ -296,7 +306,9 @@ def _end_of_replaced(kwargs: dict[str, object], before: Attempt, error: BaseExce
     """
     now = time.time_ns()
     if error is None or id(error) == before.cause:
-        return extract.raw_answer(kwargs, ended=now) or Finish(now, outcome="error", error_type="_OTHER")
+        return extract.raw_answer(kwargs, ended=now) or Finish(
+            now, outcome="error", usage_shape=_FRAMEWORK, error_type="_OTHER"
+        )
     return extract.failed(error, ended=now)
 
 
@@ -327,7 +339,7 @@ def _end_left(meter: Meter) -> None:
         except IndexError:
             return
         if meter.runs.get(key) is not None:
-            meter.finish_call(key, Finish(now, outcome="abandoned", error_type="left"))
+            meter.finish_call(key, Finish(now, outcome="abandoned", usage_shape=_FRAMEWORK, error_type="left"))
 
 
 def _settle(seconds: float) -> None:  # noqa: ARG001 - the protocol of settlers

@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["register", "unregister"]
+__all__ = ["hooked", "register", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -48,6 +48,12 @@ def register(callback: CustomLogger) -> None:
     manager.add_litellm_failure_callback(callback)
     manager.add_litellm_async_success_callback(callback)
     manager.add_litellm_async_failure_callback(callback)
+
+
+def hooked(kind: type[CustomLogger]) -> bool:
+    """Say whether a callback of a class stands in `litellm.callbacks`."""
+    callbacks = cast("list[object]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def unregister(callback: CustomLogger) -> None:

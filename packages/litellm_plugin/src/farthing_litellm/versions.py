@@ -11,7 +11,9 @@ from farthing.errors import FarthingError
 __all__ = ["FLOOR", "OURS", "UnsupportedLiteLLMError", "require_supported"]
 
 OURS: Final = "0.1.0"
-FLOOR: Final = (1, 80)
+FLOOR: Final = (1, 95)
+"""Below it (seen with 1.90.0) an async stream that breaks is reported as a success with an estimated usage, and LiteLLM
+keeps what it has forgotten, so that a stream that was left is never known to be."""
 
 
 class UnsupportedLiteLLMError(FarthingError, ImportError):

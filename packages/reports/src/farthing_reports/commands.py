@@ -105,7 +105,8 @@ def run_price(
     if tier not in price.TIERS:
         raise CommandError(f"--tier: {tier!r} is none; there are {', '.join(price.TIERS)}")
     moment = now if at is None else parse_moment(at, now=now, option="--at")
-    cost = price.price_usage(provider, model, price.usage_of(counts), at=moment, tier=tier)
+    usage = price.usage_of(counts)
+    cost = price.price_usage(provider, model, usage, at=moment, tier=tier)
     if form == "json":
         typer.echo(price.cost_json(cost))
         return
@@ -115,6 +116,9 @@ def run_price(
     console.print()
     for label, sentence in price.cost_sentences(cost, at=moment):
         console.print(f"{label + ':':<15}{sentence}", markup=False, soft_wrap=True)
+    if long := price.long_context_buckets(cost, provider, model, usage, at=moment, tier=tier):
+        sentence = f"The request is long, which changes the rate of {', '.join(long)} for all of its tokens."
+        console.print(f"{'note:':<15}{sentence}", markup=False, soft_wrap=True)
 
 
 def _vocabulary(ledger: Ledger, wanted: list[str]) -> Vocabulary:
@@ -144,6 +148,11 @@ def _print_report(result: Report, keys: list[Key], *, form: str, top: int) -> No
 def _print_remarks(ledger: Ledger, result: Report, *, narrowed: bool) -> None:
     console = render.stderr()
     sentences = render.skipped_sentences(result.skipped)
+    if result.repeated_lines:
+        sentences.append(
+            f"{render.plural(result.repeated_lines, 'line')} left out, with a call_id that was counted already; "
+            "was a file copied within the ledger?"
+        )
     sentences += [f"{path.name}: cannot be read ({reason})" for path, reason in ledger.unreadable.items()]
     if not ledger.files:
         sentences.append(f"{ledger.folder}: no calls. {_NOTHING}")

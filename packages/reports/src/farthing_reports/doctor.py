@@ -227,11 +227,13 @@ def _writable(folder: Path) -> Check:
 
 def _prices(settings: Settings, now: datetime) -> Check:
     from farthing.pricing import default_book  # noqa: PLC0415 - it loads the price data
+    from farthing.pricing.installed import with_installed  # noqa: PLC0415 - as above
 
     try:
-        book = default_book(settings.prices)
+        book = default_book(with_installed(settings.prices))
     except PriceDataError as error:
-        fix = "Mend or remove the key prices.file."
+        installed = settings.prices.file is None
+        fix = "Run: farthing prices reset" if installed else "Mend or remove the key prices.file."
         return Check(topic="prices", name="price data", state="fail", found=str(error), fix=fix)
     version = f"{book.data_source} {book.data_version}"
     try:
@@ -241,7 +243,7 @@ def _prices(settings: Settings, now: datetime) -> Check:
     age = (now.astimezone(UTC).date() - released).days
     found = f"{version}, of {released} ({age} days old)"
     if age > settings.prices.max_age_days:
-        fix = "Update farthing (pip install -U farthing), or point prices.file at newer data."
+        fix = "Update farthing (pip install -U farthing), or take newer data: farthing prices use FILE."
         return Check(
             topic="prices", name="price data", state="warn", found=f"{found}: prices may have changed.", fix=fix
         )

@@ -10,18 +10,30 @@ from rich.table import Table
 from rich.text import Text
 
 import farthing
-from farthing.settings import load_settings
+from farthing.pricing.units import BUCKETS
 from farthing_reports.faults import CommandError
+from farthing_reports.flags import FLAG_SENTENCES
+from farthing_reports.in_force import prices_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from decimal import Decimal
 
     from farthing import Cost, Usage
     from farthing.envelope import CostLine
 
-__all__ = ["TIERS", "cost_json", "cost_sentences", "cost_table", "price_usage", "usage_of"]
+__all__ = [
+    "TIERS",
+    "cost_json",
+    "cost_sentences",
+    "cost_table",
+    "long_context_buckets",
+    "price_usage",
+    "usage_of",
+]
 
+_HOUR: Final = 3_600
 TIERS: Final = ("standard", "batch", "flex", "priority", "fast")
 
 _OPTIONS: Final = {
@@ -53,33 +65,21 @@ _SOURCES: Final = {
     "catalog": "the price catalogue",
 }
 
-_FLAGS: Final = {
-    "account-resource": "The name is a resource of your own account, which hides the model; add a price override.",
-    "bedrock-bare-id": "The Bedrock id names no geography; it is taken as regional, which is dearer than global.",
-    "before-first-price": "The moment lies before the first known price of this model.",
-    "cache-billed-as-input": "No rate for cached tokens is known; they are billed as plain input.",
-    "cache-split-assumed": "How much of the cached input is audio or image was assumed.",
-    "cache-ttl-assumed": "The lifetime of some cache writes is unknown; the short one is assumed (--cache-write-1h).",
-    "code-executions-not-priced": "Code executions are not in the amount: their price is not known.",
-    "context-not-priced": "No price is known for this tier or context, and standard would be a guess.",
-    "fallback-provider-price": "This provider's own price is not known; the model maker's is taken.",
-    "file-searches-not-priced": "File searches are not in the amount: their price is not known.",
-    "loose-match": "The name says more than the model that it matched; check that it is the same one.",
-    "modality-billed-as-text": "No own rate for audio, image or video is known; they are billed as text.",
-    "no-model-name": "No model is named.",
-    "no-price-listed": "The model is known, but no price of it.",
-    "output-not-priced": "The model has no rate for output.",
-    "provider-inferred": "The provider was inferred from the model's name.",
-    "rerank-searches-not-priced": "Rerank searches are not in the amount: their price is not known.",
-    "social-searches-not-priced": "Social searches are not in the amount: their price is not known.",
-    "stale-price-data": "The price data is older than prices.max_age_days; update farthing or its price file.",
-    "unknown-model": "The price book does not know this model; check its spelling, or add a price override.",
-    "unknown-provider": "The price book does not know this provider; check its spelling, or add a price override.",
-    "unknown-tier": f"This is no tier; there are {', '.join(TIERS)}.",
-    "usage-missing": "Nothing was counted.",
-    "usage-not-priced": "Some of the usage has no rate.",
-    "web-searches-not-priced": "Web searches are not in the amount: their price is not known.",
+_NOUNS: Final = {
+    "tokens": "tokens",
+    "characters": "characters",
+    "messages": "messages",
+    "durations": "seconds",
+    "pages": "pages",
+    "pictures": "pictures",
+    "tool": "uses",
+    "rerank": "searches",
+    "requests": "requests",
 }
+"""How to call the units of a bucket, by its dimension."""
+
+_LONG: Final = frozenset({"input_tokens", "output_tokens"})
+_MIDDLE: Final = frozenset({"cache_read_tokens", "cache_write_tokens", "input_audio_tokens", "input_image_tokens"})
 
 
 def usage_of(counts: Mapping[str, int | None]) -> Usage:
@@ -104,14 +104,36 @@ def usage_of(counts: Mapping[str, int | None]) -> Usage:
 
 
 def price_usage(provider: str, model: str, usage: Usage, *, at: datetime, tier: str) -> Cost:
-    """Price a usage under the settings in force here.
+    """Price a usage with the book in force here.
 
     Raises:
         ConfigurationError: farthing.toml or a FARTHING_* variable cannot be used.
         PriceDataError: The user's own price data cannot be used.
     """
-    load_settings({})  # farthing.price() would fall back to the defaults where the settings cannot be used
-    return farthing.price(provider, model, usage, at=at, tier=tier)
+    return prices_in_force().book.price(provider, model, usage, at=at, tier=tier)
+
+
+def long_context_buckets(
+    cost: Cost, provider: str, model: str, usage: Usage, *, at: datetime, tier: str
+) -> tuple[str, ...]:
+    """Give the buckets that are dearer or cheaper because the request is long: a short one has another rate.
+
+    Raises:
+        FarthingError: As for `price_usage`.
+    """
+    short: dict[str, int] = {}
+    for name, count in usage.model_dump(exclude={"audio_seconds"}).items():
+        if count:
+            short[name] = min(count, 100 if name in _LONG else 10 if name in _MIDDLE else 1)
+    try:
+        other = price_usage(provider, model, type(usage).model_validate(short), at=at, tier=tier)
+    except ValidationError:
+        return ()
+    return tuple(
+        bucket
+        for bucket, line in cost.breakdown.items()
+        if bucket in other.breakdown and other.breakdown[bucket].rate_usd != line.rate_usd
+    )
 
 
 def cost_json(cost: Cost) -> str:
@@ -125,9 +147,13 @@ def cost_table(cost: Cost) -> Table:
     table.add_column("bucket")
     for name in ("quantity", "rate USD", "amount USD"):
         table.add_column(name, justify="right")
+    amounts = [line.amount_usd for line in cost.breakdown.values()]
+    if cost.amount_usd is not None:
+        amounts.append(cost.amount_usd)
+    places = max((_places(amount) for amount in amounts), default=0)
     for bucket, line in cost.breakdown.items():
-        table.add_row(bucket, f"{line.quantity:,f}", _rate(line), f"{line.amount_usd:f}")
-    amount = Text("unknown", style="yellow") if cost.amount_usd is None else Text(f"{cost.amount_usd:f}")
+        table.add_row(bucket, f"{line.quantity:,f}", _rate(bucket, line), _padded(line.amount_usd, places))
+    amount = Text("unknown", style="yellow") if cost.amount_usd is None else Text(_padded(cost.amount_usd, places))
     table.add_row(Text("total"), "", "", amount, style="bold")
     return table
 
@@ -138,13 +164,14 @@ def cost_sentences(cost: Cost, *, at: datetime) -> list[tuple[str, str]]:
     if cost.source is not None:
         lines.append(("source", f"{cost.source}: {_SOURCES.get(cost.source, 'see the documentation')}"))
     lines.append(("moment", f"{at:%Y-%m-%d %H:%M:%S} UTC"))
-    for label, amount in (("list price", cost.list_amount_usd), ("provider says", cost.reported_usd)):
-        if amount is not None:
-            lines.append((label, f"${amount:f}"))
+    if cost.list_amount_usd is not None:
+        lines.append(("list price", f"${cost.list_amount_usd:f}{_saving(cost.list_amount_usd, cost.amount_usd)}"))
+    if cost.reported_usd is not None:
+        lines.append(("provider says", f"${cost.reported_usd:f}"))
     lines += _provenance(cost)
     for flag in cost.flags:
         name, _, detail = flag.partition(":")
-        known = _FLAGS.get(name)
+        known = FLAG_SENTENCES.get(name)
         remark = f" ({detail})" if detail else ""
         lines.append(("note", f"{flag}" if known is None else f"{known}{remark} [{name}]"))
     return lines
@@ -170,6 +197,34 @@ def _provenance(cost: Cost) -> list[tuple[str, str]]:
     return lines
 
 
-def _rate(line: CostLine) -> str:
-    units = {1_000_000: "1M", 1_000: "1K", 1: "each"}.get(line.per, f"{line.per:,}")
-    return f"{line.rate_usd:f} / {units}"
+def _saving(listed: Decimal, paid: Decimal | None) -> str:
+    if paid is None or not listed or paid == listed:
+        return ""
+    share = (paid - listed) / listed * 100
+    return f"; yours is {abs(share):.4g}% {'above' if share > 0 else 'below'} it"
+
+
+def _rate(bucket: str, line: CostLine) -> str:
+    """Write a rate with its unit, and at least cents: 2.50 per 1M tokens."""
+    rate = _padded(line.rate_usd.normalize(), 2)
+    known = BUCKETS.get(bucket)
+    noun = next((_NOUNS[name] for name in known.dimensions if name in _NOUNS), "units") if known else "units"
+    if line.per == 1:
+        return f"{rate} each"
+    if line.per == _HOUR and noun == "seconds":
+        return f"{rate} per hour"
+    units = {1_000_000: "1M", 1_000: "1K"}.get(line.per, f"{line.per:,}")
+    return f"{rate} per {units} {noun}"
+
+
+def _places(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _padded(amount: Decimal, places: int) -> str:
+    """Write every digit, with zeros up to a number of decimals, so that a column has its points below one another."""
+    text = f"{amount:f}"
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.ljust(places, "0")
+    return f"{whole}.{fraction}" if fraction else whole

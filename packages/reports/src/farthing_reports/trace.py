@@ -106,7 +106,8 @@ def build_trace(calls: Sequence[Call]) -> Trace:
     Args:
         calls: At least one, all of the same trace, in any order.
     """
-    ordered = sorted(calls, key=lambda call: (call.started_at, call.attempt, call.call_id))
+    unique = {call.call_id: call for call in calls}.values()  # a file that was copied holds its calls twice
+    ordered = sorted(unique, key=lambda call: (call.started_at, call.attempt, call.call_id))
     root = Node(ordered[0].started_at)
     scopes: dict[str, Node] = {}
     for call in ordered:

@@ -13,9 +13,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from farthing.envelope import Cost, Provenance
-from farthing.pricing.catalog import clause_literals
 from farthing.pricing.listing import Draft
-from farthing.pricing.plan import Planner
+from farthing.pricing.plan import Planner, known_names
 from farthing.pricing.sheet import Sheet, scaled
 from farthing.providers import canonical_provider
 
@@ -108,7 +107,8 @@ class PriceBook:
             usage: What was used; None when the provider never said.
             at: When the call was made; a naive time is taken as UTC and flagged.
             tier: standard, batch, flex, priority or fast, or what a provider calls it; None is standard.
-            context: What else decides the price: region, inference_geo, data_residency, deployment, speed, search_type.
+            context: What else decides the price: region, inference_geo, data_residency, deployment, speed, search_type,
+                and of a picture size and quality.
             reported_usd: What the provider or gateway says it charged.
 
         Returns:
@@ -239,24 +239,25 @@ class PriceBook:
         )
 
     def doubtful_overrides(self) -> tuple[str, ...]:
-        """Say which of the user's overrides can have no effect: they change or name a price that no model has.
+        """Say which of the user's overrides can have no effect: nothing fits, or an earlier one always wins.
 
-        Absolute rates are never doubtful, since a model of one's own is in no price list. To be called on request:
-        it reads the whole catalogue.
+        Absolute rates may be for a model of one's own, which no price list has, so they need to fit nothing. To be
+        called on request: it reads the whole catalogue.
         """
-        known: set[tuple[str | None, str]] = set()
-        for provider, model in self.catalog.models():
-            known.update(
-                (canonical_provider(provider.id), name) for name in (model.id.lower(), *clause_literals(model.match))
-            )
+        names = known_names(self.catalog)
         found: list[str] = []
-        for rule in self.overrides:
+        for index, rule in enumerate(self.overrides):
+            fitting = [known for known in names if rule.fits(known[0], (known[1],))]
             if rule.alias_of is not None:
                 other = self._planner.plan(rule.provider, rule.alias_of, None, None)
                 if not self._sheet(other, datetime.now(UTC)).known:
                     found.append(f"override {rule.id!r}: alias_of = {rule.alias_of!r} has no price of its own")
-            elif rule.rates is None and not rule.free and not any(rule.fits(house, (name,)) for house, name in known):
+            elif rule.rates is None and not rule.free and not fitting:
                 found.append(f"override {rule.id!r} fits no model of the price book: check provider and model")
+            earlier = [one for one in self.overrides[:index] if one.covers(rule)]
+            if fitting and all(any(one.fits(house, (name,)) for one in earlier) for house, name in fitting):
+                winners = ", ".join(repr(one.id) for one in earlier)
+                found.append(f"override {rule.id!r} never wins: {winners} comes first; put the narrower one before it")
         return tuple(found)
 
     def _list_sheet(self, plan: Plan, moment: datetime) -> Sheet:

@@ -259,6 +259,10 @@ class _Default:
         self.settings: PricesSettings | None = None
         self.stamp: tuple[int, int] | None = None
 
+    def made_with(self, settings: PricesSettings | None) -> bool:
+        """Tell whether the book stands for these settings; called for every priced call, so identity is asked first."""
+        return settings is None or settings is self.settings or settings == self.settings
+
 
 _default: Final = _Default()
 
@@ -270,10 +274,10 @@ def default_book(settings: PricesSettings | None = None) -> PriceBook:
         PriceDataError: The price file that the settings name is damaged or absurd.
     """
     book = _default.book
-    if book is not None and (settings is None or settings == _default.settings):
+    if book is not None and _default.made_with(settings):
         return book
     with _default.lock:
-        if _default.book is None or (settings is not None and settings != _default.settings):
+        if _default.book is None or not _default.made_with(settings):
             stamp = _stamp(settings)
             _default.book = make_book(settings)
             _default.settings, _default.stamp = settings, stamp

@@ -15,6 +15,8 @@ AGGREGATORS: Final = frozenset(
 )
 """Providers whose own model ids begin with a vendor: `openai/gpt-4o` on OpenRouter is one name."""
 
+_SHORTEST_JOINED: Final = 7
+
 _GATEWAYS: Final = frozenset({"litellm", "litellm_proxy"})
 """Not providers: the name in front of the model says who it is."""
 
@@ -58,6 +60,14 @@ class Target:
     """A name that stands for an account's own resource: no price list can know it."""
 
 
+_DATE_TWICE: Final = re.compile(r"(-\d{4}-\d{2}-\d{2})\1$")
+
+
+def _once(name: str) -> str:
+    """Undo what LangChain does to names: chunks joined, and Azure's model version put behind a name that has it."""
+    return _DATE_TWICE.sub(r"\1", collapse(name) if len(name) > _SHORTEST_JOINED else name)
+
+
 def collapse(text: str) -> str:
     """Undo LangChain's joining of repeated chunk metadata: `defaultdefault` is `default`."""
     if not text:
@@ -68,7 +78,7 @@ def collapse(text: str) -> str:
 
 def read_target(provider: str | None, model: str) -> Target:
     """Read a provider and a model string as any framework writes them; any string is accepted."""
-    full = name = model.strip()
+    full = name = _once(model.strip())
     canonical = canonical_provider(provider)
     if canonical in _GATEWAYS:
         canonical = None

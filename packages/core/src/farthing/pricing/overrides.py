@@ -138,8 +138,8 @@ class LongContext(_Strict):
 class PriceOverride(_Strict):
     """One price of the user's own, for the models and the period it names.
 
-    Exactly one of `rates`, `multiplier`, `discount`, `free` and `alias_of` says what it does; `alias_of` may be combined
-    with a multiplier or a discount. The first entry of the list that fits a call is used, and only that one.
+    Exactly one of `rates`, `multiplier`, `discount`, `free` and `alias_of` says what it does; only `alias_of` may be
+    combined with a multiplier or a discount. The first entry of the list that fits a call is used, and only that one.
     """
 
     name: str | None = None
@@ -148,8 +148,8 @@ class PriceOverride(_Strict):
     """Any spelling; None fits every provider."""
     model: str = Field(default="*", min_length=1)
     match: Literal["exact", "prefix", "glob", "regex"] | None = None
-    """How `model` is compared, without regard to case, with the requested name and with the book's own id of the model;
-    by default `glob` when it holds a `*`, else `exact`."""
+    """How `model` is compared, without regard to case, with the requested name and with the book's own id of the
+    model; by default `glob` when it holds a `*`, else `exact`."""
     tier: Annotated[Literal["standard", "batch", "flex", "priority", "fast"] | None, BeforeValidator(_tier)] = None
     """None: absolute rates hold for standard calls, a multiplier, a discount, `free` and an alias for every tier."""
     start: Moment | None = Field(default=None, alias="from")

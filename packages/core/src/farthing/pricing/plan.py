@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Final
 
+from farthing.pricing.catalog import clause_literals
 from farthing.pricing.names import Target, read_target, read_tier
-from farthing.providers import canonical_provider, catalogue_id
+from farthing.providers import canonical_names, canonical_provider, catalogue_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from farthing.pricing.rules import Rule
     from farthing.pricing.sheet import Sheet
 
-__all__ = ["ORDINARY", "Plan", "Planner"]
+__all__ = ["ORDINARY", "Plan", "Planner", "known_names"]
 
 _CACHED_PLANS: Final = 4_096
 _ALIAS_DEPTH: Final = 4
@@ -221,6 +222,21 @@ def _tier_of_context(tier: str | None, context: Mapping[str, str]) -> str | None
         if value is not None and value not in ORDINARY[key]:
             return read_tier(value)
     return tier
+
+
+def known_names(catalog: Catalog) -> frozenset[tuple[str, str]]:
+    """Give every model under each canonical provider that sells it, by its id and by the names its rule spells out."""
+    owned = {
+        provider.id: [name for model in provider.models() for name in (model.id.lower(), *clause_literals(model.match))]
+        for provider in catalog.providers.values()
+    }
+    return frozenset(
+        (house, name)
+        for provider in catalog.providers.values()
+        for house in canonical_names(provider.id)
+        for owner in (provider.id, *provider.fallback)
+        for name in owned.get(owner, ())
+    )
 
 
 _VERSION_TAIL: Final = (

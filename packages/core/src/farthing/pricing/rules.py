@@ -67,6 +67,14 @@ class Rule:
         fitting = [name for name in names if any(_compare(how, pattern, name) for how, pattern in self.patterns)]
         return bool(fitting) and not any(fnmatch.fnmatchcase(name, glob) for name in names for glob in self.excluded)
 
+    def covers(self, other: Rule) -> bool:
+        """Tell whether it holds in every tier and at every moment in which another does, which then comes too late."""
+        if self.tiers and (not other.tiers or other.tiers - self.tiers):
+            return False
+        begins = self.start is None or (other.start is not None and self.start <= other.start)
+        ends = self.end is None or (other.end is not None and self.end >= other.end)
+        return begins and ends
+
     def active(self, moment: datetime) -> bool:
         """Tell whether it holds at a moment in UTC."""
         if self.start is not None and moment < self.start:

@@ -1,8 +1,8 @@
 """A price sheet: the resolved rates of one model, tier, context and moment, and the arithmetic that bills with them.
 
 All arithmetic runs in one explicit Decimal context, never in the ambient one, so that a host which lowers its
-precision cannot change a cost. Rates are quoted per a power of ten almost everywhere, so a line is exact; a rate per hour of audio
-may not terminate, and such a line is rounded to 28 significant digits, as Python's own default would.
+precision cannot change a cost. Rates are quoted per a power of ten almost everywhere, so a line is exact; a rate per
+hour of audio may not terminate, and such a line is rounded to 28 significant digits, as Python's own default would.
 """
 
 from __future__ import annotations

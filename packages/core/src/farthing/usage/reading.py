@@ -92,9 +92,9 @@ def read_usage(shape: str, raw: Mapping[str, object] | None, *, has_content: boo
 def _read(
     adapter: Callable[[Raw], Facts], raw: Mapping[str, object] | None, extra: tuple[str, ...], *, has_content: bool
 ) -> UsageReading:
-    if not raw:
-        return UsageReading(None, (*extra, "usage-missing"), None, None)
     body = Raw(raw)
+    if not body:
+        return UsageReading(None, (*extra, "usage-missing"), None, None)
     inner = body.under(*_NESTED)
     source = inner or body
     facts = adapter(source)

@@ -1,0 +1,223 @@
+"""Streams: read to the end, left, never read, broken and cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from litellm_bench import lite
+
+import farthing
+from farthing.testing.provider import Fault, Reply
+
+if TYPE_CHECKING:
+    from litellm_bench import Bench
+
+pytestmark = pytest.mark.usefixtures("logger")
+
+WITH_USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+async def drain(stream: Any) -> None:
+    """Read an async stream to its end."""
+    async for _ in stream:
+        pass
+
+
+async def read(arguments: dict[str, Any]) -> None:
+    """Stream to the end, then let LiteLLM report."""
+    await drain(await lite.acompletion(**arguments))
+    await farthing.aflush()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("maker", ["openai", "anthropic"])
+def test_read_to_the_end(bench: Bench, mode: str, maker: str) -> None:
+    """A stream would not be billed, or without the tags of where it began."""
+    arguments = bench.openai(**WITH_USAGE) if maker == "openai" else bench.anthropic(stream=True)
+    with farthing.attribute(route="api/stream"):
+        stream = lite.completion(**arguments) if mode == "sync" else None
+    if stream is not None:
+        list(stream)
+    else:
+        with farthing.attribute(route="api/stream"):
+            asyncio.run(read(arguments))
+    (call,) = bench.settled()
+    assert (call.streaming, call.attribution.route, call.attribution_source["route"]) == (
+        True,
+        "api/stream",
+        "attribute",
+    )
+    assert call.time_to_first_chunk_seconds is not None
+    assert 0 <= call.time_to_first_chunk_seconds <= (call.ended_at - call.started_at).total_seconds()
+
+
+def test_consumer_elsewhere_does_not_change_who_pays(bench: Bench) -> None:
+    """An async stream's event runs in the context of whoever reads it: that one would be billed."""
+
+    async def main() -> None:
+        with farthing.attribute(tenant="asked"):
+            stream = await lite.acompletion(**bench.openai(**WITH_USAGE))
+        with farthing.attribute(tenant="reads"):
+            await drain(stream)
+            await farthing.aflush()
+
+    asyncio.run(main())
+    (call,) = bench.settled()
+    assert call.attribution.tenant == "asked"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_text_completion_stream(bench: Bench, mode: str) -> None:
+    """The old endpoint's stream would be missed; with include_usage litellm 1.100 to 1.110 cannot read it at all."""
+    arguments = bench.openai("gpt-3.5-turbo-instruct", prompt="say it", stream=True)
+    del arguments["messages"]
+    arguments["model"] = "text-completion-openai/gpt-3.5-turbo-instruct"
+    if mode == "sync":
+        list(lite.text_completion(**arguments))
+    else:
+
+        async def main() -> None:
+            await drain(await lite.atext_completion(**arguments))
+            await farthing.aflush()
+
+        asyncio.run(main())
+    (call,) = bench.settled(unknown=1)
+    assert (call.operation, call.streaming) == ("text_completion", True)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("maker", ["openai", "anthropic"])
+def test_responses_stream(bench: Bench, mode: str, maker: str) -> None:
+    """LiteLLM fires both success events for one sync stream: the call would be billed twice."""
+    arguments = bench.openai(input="x", stream=True) if maker == "openai" else bench.anthropic(input="x", stream=True)
+    del arguments["messages"], arguments["max_retries"]
+    if mode == "sync":
+        list(lite.responses(**arguments))
+    else:
+
+        async def main() -> None:
+            await drain(await lite.aresponses(**arguments))
+            await farthing.aflush()
+
+        asyncio.run(main())
+    assert bench.provider.settle()
+    bench.captured.calls  # noqa: B018 - flushes, so that the second event has come
+    (call,) = bench.settled(duplicates=bench.captured.health.duplicates)
+    assert call.streaming
+    assert bench.captured.health.duplicates <= 1
+
+
+async def test_stream_without_usage_is_unknown_and_says_how_to_fix_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LiteLLM counts such a stream's tokens itself: its guess would be billed as if the provider had said it."""
+    with caplog.at_level(logging.WARNING, logger="farthing"):
+        for _ in range(2):
+            list(lite.completion(**bench.openai(stream=True)))
+            await read(bench.openai(stream=True))
+    calls = bench.settled(unknown=4)
+    assert {call.cost.flags for call in calls} <= {("usage-missing",), ("usage-zero",)}
+    told = [record.getMessage() for record in caplog.records if record.name == "farthing"]
+    assert len(told) == 1
+    assert 'stream_options={"include_usage": True}' in told[0]
+
+
+def _leave(stream: Any) -> None:
+    for _ in stream:
+        break
+
+
+def test_left_and_never_read_sync(bench: Bench) -> None:
+    """LiteLLM says nothing of a stream that is left: it would stay open, and its cost vanish."""
+    _leave(lite.completion(**bench.openai(**WITH_USAGE)))
+    lite.completion(**bench.openai(**WITH_USAGE))
+    lite.completion(**bench.openai(**WITH_USAGE)).completion_stream.close()
+    calls = bench.settled(unknown=3)
+    assert {(call.outcome, call.error_type) for call in calls} == {("abandoned", "left")}
+
+
+async def test_left_and_never_read_async(bench: Bench) -> None:
+    """As for a sync stream."""
+
+    async def leave() -> None:
+        async for _ in await lite.acompletion(**bench.openai(**WITH_USAGE)):
+            break
+
+    await leave()
+    await lite.acompletion(**bench.openai(**WITH_USAGE))
+    gc.collect()
+    await farthing.aflush()
+    calls = bench.settled(unknown=2)
+    assert {(call.outcome, call.error_type) for call in calls} == {("abandoned", "left")}
+
+
+def test_what_is_still_held_is_closed_at_the_end(bench: Bench) -> None:
+    """A process that ends with a stream in its hands would leave no trace of it."""
+    held = lite.completion(**bench.openai(**WITH_USAGE))
+    folder = bench.captured.folder
+    farthing.shutdown()
+    assert held is not None
+    (line,) = [line for path in folder.glob("calls-*.jsonl") for line in path.read_text().splitlines()]
+    call = farthing.Call.model_validate_json(line)
+    assert (call.outcome, call.error_type, call.cost.status) == ("abandoned", "process-ended", "unreported")
+
+
+@pytest.mark.parametrize("maker", ["openai", "anthropic"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_broken_mid_flight_is_unknown(bench: Bench, mode: str, maker: str) -> None:
+    """What was generated is on the bill: zero would be wrong, and so would LiteLLM's estimate."""
+    bench.provider.script(Fault(cut_stream_after=2))
+    arguments = bench.openai(**WITH_USAGE) if maker == "openai" else bench.anthropic(stream=True)
+    with pytest.raises(Exception):  # noqa: B017 - LiteLLM's class for it has changed more than once
+        list(lite.completion(**arguments)) if mode == "sync" else asyncio.run(read(arguments))
+    (call,) = bench.settled(unknown=1)
+    assert call.outcome == "error"
+    assert call.usage is None
+
+
+async def test_refused_stream_costs_nothing(bench: Bench) -> None:
+    """A stream that the provider refuses to begin would stand as unknown."""
+    bench.provider.script(Fault(status=429))
+    with pytest.raises(lite.RateLimitError):
+        await lite.acompletion(**bench.openai(**WITH_USAGE))
+    bench.provider.script(Fault(status=429))
+    with pytest.raises(lite.RateLimitError):
+        lite.completion(**bench.anthropic(stream=True))
+    calls = bench.settled()
+    assert [call.cost.status for call in calls] == ["not_billed", "not_billed"]
+
+
+async def test_cancelled(bench: Bench) -> None:
+    """LiteLLM says nothing of a cancelled call: it would stay open, and its cost vanish."""
+    for stream in (False, True):
+        bench.provider.script(Reply(delay_seconds=0.4))
+        task = asyncio.create_task(lite.acompletion(**bench.openai(**(WITH_USAGE if stream else {}))))
+        await asyncio.sleep(0.15)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        del task
+    bench.provider.script(Reply(delay_seconds=0.4))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(lite.acompletion(**bench.openai()), 0.15)
+    await farthing.aflush()
+    calls = bench.settled(unknown=3)
+    assert {call.outcome for call in calls} == {"abandoned"}
+
+
+def test_collector_never_waits_for_a_lock_of_ours(bench: Bench) -> None:
+    """The garbage collector may run anywhere, also under our own lock: ending a call there would hang the process."""
+    from farthing.setup import get_meter  # noqa: PLC0415 - the meter of this test
+
+    meter = get_meter()
+    assert meter is not None
+    held = [lite.completion(**bench.openai(**WITH_USAGE))]
+    with meter.runs._lock:  # pyright: ignore[reportPrivateUsage] - the very lock that could hang
+        held.clear()
+        gc.collect()
+    bench.settled(unknown=1)
