@@ -141,13 +141,14 @@ class Usage(_Frozen):
         short, long = self.cache_write_5m_tokens, self.cache_write_1h_tokens
         if (short is not None or long is not None) and self.cache_write_tokens is None:
             object.__setattr__(self, "cache_write_tokens", (short or 0) + (long or 0))
+        counts = self.__dict__
         for whole_name, part_names in _WHOLES:
             parts = 0
             for name in part_names:
-                parts += getattr(self, name) or 0
-            if parts and parts > (getattr(self, whole_name) or 0):
-                listed = " + ".join(name for name in part_names if getattr(self, name))
-                message = f"{listed} = {parts} is more than {whole_name} = {getattr(self, whole_name)}"
+                parts += counts[name] or 0
+            if parts and parts > (counts[whole_name] or 0):
+                listed = " + ".join(name for name in part_names if counts[name])
+                message = f"{listed} = {parts} is more than {whole_name} = {counts[whole_name]}"
                 raise ValueError(message)
         return self
 

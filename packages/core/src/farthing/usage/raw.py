@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Final, TypeGuard
+from typing import Final, TypeGuard, cast
 
 __all__ = ["Facts", "Raw", "collapse_text"]
+
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -15,6 +18,10 @@ def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
 
 def _as_mapping(value: object) -> Mapping[str, object]:
     """Give a nested object as a mapping: frameworks leave pydantic models inside their dicts."""
+    if value is None:
+        return _NOTHING
+    if type(value) is dict:
+        return cast("dict[str, object]", value)
     if _is_mapping(value):
         return value
     dump = getattr(value, "model_dump", None)
@@ -40,11 +47,20 @@ class Raw:
 
     def has(self, *names: str) -> bool:
         """Tell whether any of the names is there with a value."""
-        return any(self.data.get(name) is not None for name in names)
+        data = self.data
+        for name in names:  # a loop, not any(): this runs for every call
+            if data.get(name) is not None:
+                return True
+        return False
 
     def under(self, *names: str) -> Raw:
         """Go into the first nested object that is there."""
-        return Raw(next((self.data[name] for name in names if self.data.get(name) is not None), None), self.faults)
+        data = self.data
+        for name in names:
+            value = data.get(name)
+            if value is not None:
+                return Raw(value, self.faults)
+        return Raw(None, self.faults)
 
     def items(self, *names: str) -> list[Raw]:
         """Give the entries of the first list that is there."""
@@ -57,8 +73,9 @@ class Raw:
 
     def count(self, *names: str) -> int | None:
         """Read the first count that is there; None when none is. A negative or fractional one is a fault."""
+        data = self.data
         for name in names:
-            value = self.data.get(name)
+            value = data.get(name)
             if value is None:
                 continue
             number = _whole(value)
@@ -92,6 +109,8 @@ _LONGEST: Final = 10**12
 
 
 def _whole(value: object) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value <= _LONGEST else None
     number = _decimal(value)
     if number is None or number != number.to_integral_value() or number > _LONGEST:
         return None
