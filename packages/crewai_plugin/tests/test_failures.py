@@ -61,6 +61,17 @@ def test_server_errors_then_failure(bench: Bench) -> None:
     assert tracked() == 0
 
 
+def test_request_after_a_failed_crew_is_a_tree_of_its_own(bench: Bench) -> None:
+    """Failures that CrewAI reports twice upset its stack, and the next request would join the failed one's tree."""
+    bench.listen(feature="research")
+    bench.provider.script(Fault(status=500), times=2)
+    with pytest.raises(Exception, match="500"):
+        crew(task(agent(llm(max_retries=0), max_retry_limit=1)), name="failed").kickoff()
+    crew(task(agent(llm())), name="next").kickoff()
+    llm().call(SECRET)
+    assert [scopes(call)[:1] for call in bench.settled()] == [["workflow:failed"]] * 2 + [["workflow:next"], []]
+
+
 @pytest.mark.parametrize(
     ("model", "code"),
     [

@@ -70,6 +70,19 @@ def test_tool_step_is_unreported_without_the_plugin(
     assert caplog.text.count("Install farthing-litellm") <= 1
 
 
+def test_next_kickoff_on_the_thread_is_a_tree_of_its_own(both: Bench) -> None:
+    """Calls without an end stay on CrewAI's stack, and the next request would join this one's tree."""
+    both.provider.scenario("main", TOOLS)
+    model = llm("gpt-4o-mini", is_litellm=True, base_url=both.provider.scenario_url("main") + "/v1")
+    for tenant in ("a", "b"):
+        with farthing.attribute(tenant=tenant):
+            crew(task(agent(model, tools=[lookup])), name=tenant).kickoff()
+    model.call(SECRET)
+    calls = both.settled()
+    assert [scopes(call)[:1] for call in calls] == [["workflow:a"]] * 2 + [["workflow:b"]] * 2 + [[]]
+    assert len({call.trace_id for call in calls}) == 3
+
+
 def test_plain_answer_is_billed_once(both: Bench) -> None:
     """Both layers see the call and would both bill it."""
     with farthing.attribute(route="api/research"):

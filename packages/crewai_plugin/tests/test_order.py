@@ -243,6 +243,10 @@ def test_parent_from_before_the_listener_is_given_up(bench: Bench, tracker: Trac
     tracker.settle(1)
     assert len(bench.settled(invoiced=False)) == 2
     assert len(tracker) == 0
+    again = begin(3, parent="never seen")
+    tracker.call_started(again)
+    tracker.call_ended(finish(again))
+    assert len(tracker) == 0
 
 
 def test_waiting_events_are_given_up_without_a_flush(
@@ -333,3 +337,25 @@ def test_agent_without_an_end_ends_with_its_task(bench: Bench, tracker: Tracker)
     tracker.settle(1)
     assert bench.calls() == []
     assert (len(tracker), open_runs()) == (0, 0)
+
+
+def test_what_was_put_into_a_scope_that_had_ended_moves_out(bench: Bench, tracker: Tracker) -> None:
+    """The end of a crew may be told after the start of the next one, which names it as its parent."""
+    open_tree(tracker)
+    next_crew: Entity = ("crew", "d")
+    later = BASE + 100 * SECOND
+    tracker.scope_started(scope("workflow", next_crew, parent="agent")._replace(event_id="next", started_ns=later))
+    inside, bare = begin(1, parent="next")._replace(homes=()), begin(2, parent="loop")._replace(homes=())
+    inside, bare = inside._replace(started_ns=later + 1), bare._replace(started_ns=later + 2)
+    tracker.call_started(inside)
+    tracker.call_started(bare)
+    tracker.scope_ended(ended(("task", "t")))
+    tracker.scope_ended(ended(("crew", "c")))
+    tracker.scope_ended(ended(AGENT))
+    tracker.call_ended(finish(inside))
+    tracker.call_ended(finish(bare))
+    tracker.scope_ended(ended(next_crew, started="next")._replace(ended_ns=later + SECOND))
+    calls = bench.settled(invoiced=False)
+    assert [scopes(call) for call in calls] == [["workflow:crew"], []]
+    assert len({call.trace_id for call in calls}) == 2
+    assert len(tracker) == 0

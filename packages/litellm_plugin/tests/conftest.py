@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 "ignore::DeprecationWarning:litellm",
                 "ignore:Pydantic serializer warnings:UserWarning",
                 "ignore:coroutine .* was never awaited:RuntimeWarning",
+                "ignore:Items? .* on TypedDict class:UserWarning",
             ):
                 item.add_marker(pytest.mark.filterwarnings(ignored))
 

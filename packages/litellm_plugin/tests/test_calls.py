@@ -176,7 +176,6 @@ def test_transcription(bench: Bench, mode: str) -> None:
     assert (call.operation, call.request_model) == ("transcription", "whisper-1")
 
 
-@pytest.mark.xfail(reason="the core's adapter for LiteLLM's usage reads no pictures and characters yet", strict=True)
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_pictures_and_speech_are_counted_in_their_own_units(bench: Bench, mode: str) -> None:
     """What is billed by the piece or the letter would be taken for nothing."""

@@ -118,6 +118,17 @@ def test_table_fits_80_columns(write_ledger: WriteLedger) -> None:
     assert "…" not in result.stdout
 
 
+def test_copied_file_is_named_on_stderr(folder: Path) -> None:
+    """Calls that stand there twice are counted once, in a report and in a trace, and standard output stays clean."""
+    (source,) = folder.iterdir()
+    traced = run("trace", "--ledger", folder).stdout
+    (folder / "calls-copy.jsonl").write_bytes(source.read_bytes())
+    result = run("report", "--ledger", folder)
+    assert "(2 calls of unknown cost, of 4 calls)." in result.stdout
+    assert result.stderr.startswith("4 lines left out, with a call_id that was counted already")
+    assert run("trace", "--ledger", folder).stdout == traced
+
+
 def test_damage_is_named_on_stderr(folder: Path) -> None:
     """Standard output stays what a script can parse."""
     (folder / "calls-x.jsonl").write_bytes(b'{"schema":"farthing.call/9"}\nnoise\n{"torn')

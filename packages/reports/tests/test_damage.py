@@ -30,6 +30,11 @@ def read(file: Path) -> Report:
     return aggregate(find_ledger(file.parent), [Vocabulary().require("feature", "--by")])
 
 
+def others(lines: bytes) -> bytes:
+    """Give the same calls under other ids."""
+    return lines.replace(b'"call_id":"call-', b'"call_id":"other-')
+
+
 @pytest.mark.parametrize(
     ("lines", "damaged"),
     [
@@ -40,22 +45,25 @@ def read(file: Path) -> Report:
         (b"\n   \n", 0),
         (b"[" * 100_000 + b"\n", 1),
         (b'{"schema":"farthing.call/1"}\n', 1),
-        (b'{"schema":"farthing.call/1","started_at":"yesterday","cost":{"status":"priced","amount_usd":"1"}}\n', 1),
         (
-            b'{"schema":"farthing.call/1","started_at":"2026-11-20T12:00:00Z","cost":{"status":"priced","amount_usd":"1,5"}}\n',
+            b'{"schema":"farthing.call/1","call_id":"c","started_at":"yesterday","cost":{"status":"priced","amount_usd":"1"}}\n',
             1,
         ),
         (
-            b'{"schema":"farthing.call/1","started_at":"2026-11-20T12:00:00Z","cost":{"status":"priced","amount_usd":"NaN"}}\n',
+            b'{"schema":"farthing.call/1","call_id":"c","started_at":"2026-11-20T12:00:00Z","cost":{"status":"priced","amount_usd":"1,5"}}\n',
             1,
         ),
-        (b'{"schema":"farthing.call/1","started_at":"2026-11-20T12:00:00Z","cost":7}\n', 1),
+        (
+            b'{"schema":"farthing.call/1","call_id":"c","started_at":"2026-11-20T12:00:00Z","cost":{"status":"priced","amount_usd":"NaN"}}\n',
+            1,
+        ),
+        (b'{"schema":"farthing.call/1","call_id":"c","started_at":"2026-11-20T12:00:00Z","cost":7}\n', 1),
     ],
 )
 def test_damaged_lines_are_skipped_and_counted(lines: bytes, damaged: int, sound: Path) -> None:
     """Lines that are no calls, between lines that are, cost nothing but their mention."""
     whole = sound.read_bytes()
-    sound.write_bytes(lines + whole + lines + whole)
+    sound.write_bytes(lines + whole + lines + others(whole))
     found = read(sound)
     assert [(row.dimensions["feature"], row.calls, row.cost_usd) for row in found.rows] == [
         ("chat", 6, Decimal("0.06"))
@@ -106,7 +114,7 @@ def test_line_longer_than_any_reader_takes(ends: bytes, sound: Path) -> None:
     """A line of tens of megabytes is skipped and counted; the file before and behind it is read."""
     whole = sound.read_bytes()
     sound.write_bytes(
-        whole + b"y" * (LONGEST_LINE_BYTES * 2 + 100) + b"\n" + whole + b"z" * (LONGEST_LINE_BYTES * 2) + ends
+        whole + b"y" * (LONGEST_LINE_BYTES * 2 + 100) + b"\n" + others(whole) + b"z" * (LONGEST_LINE_BYTES * 2) + ends
     )
     found = read(sound)
     assert found.rows[0].calls == 6

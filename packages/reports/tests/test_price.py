@@ -10,7 +10,7 @@ import pytest
 
 from farthing import ConfigurationError, Cost, CostLine, Provenance, Usage
 from farthing_reports.faults import CommandError
-from farthing_reports.price import cost_sentences, cost_table, price_usage, usage_of
+from farthing_reports.price import cost_sentences, cost_table, long_context_buckets, price_usage, usage_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,17 @@ def test_lines_add_up_to_the_price() -> None:
     assert cost_table(cost).row_count == len(cost.breakdown) + 1
 
 
+def test_rates_name_their_unit_and_amounts_line_up() -> None:
+    """A rate without its unit, or a column of amounts whose points are not below one another, misleads."""
+    usage = Usage(input_tokens=300_000, output_tokens=5_000, web_searches=3)
+    cost = price_usage("anthropic", "claude-sonnet-4-5", usage, at=AT, tier="standard")
+    cells = [list(column.cells) for column in cost_table(cost).columns]
+    assert cells[2] == ["6.00 per 1M tokens", "22.50 per 1M tokens", "10.00 per 1K uses", ""]
+    assert [str(cell) for cell in cells[3]] == ["1.8000", "0.1125", "0.0300", "1.9425"]
+    found = long_context_buckets(cost, "anthropic", "claude-sonnet-4-5", usage, at=AT, tier="standard")
+    assert found == ("input", "output")
+
+
 def test_every_part_of_a_cost_is_a_sentence() -> None:
     """Status, source, provenance, overrides and flags are all said; an unknown flag is at least named."""
     cost = Cost(
@@ -78,7 +89,7 @@ def test_every_part_of_a_cost_is_a_sentence() -> None:
         "status: priced: ",
         "source: override: your own price",
         "moment: 2026-11-01 00:00:00 UTC",
-        "list price: $1",
+        "list price: $1; yours is 50% below it",
         "provider says: $0.6",
         "model: openai / gpt-4o (matched: prefix)",
         "tier: batch",

@@ -109,6 +109,21 @@ def test_unknown_is_not_zero(write_ledger: WriteLedger) -> None:
     }
 
 
+def test_a_copied_file_counts_once(write_ledger: WriteLedger) -> None:
+    """A call that stands in two files is one call: sums, groups and damage are those of one file, and it is said."""
+    calls = [make_call(amount="0.1", tags={"feature": name}) for name in ("chat", "chat", "mail")]
+    folder = write_ledger(calls, [make_call(amount="5", tags={"feature": "mail"})])
+    once = report(folder, "feature")
+    first = min(folder.iterdir(), key=lambda path: path.stat().st_size)
+    large = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    (folder / "calls-copy.jsonl").write_bytes(large.read_bytes() * 2 + first.read_bytes() + b"noise\nnoise\n")
+    found = report(folder, "feature")
+    assert found.rows == once.rows
+    assert (once.repeated_lines, found.repeated_lines) == (0, 7)
+    assert [(each.file, each.damaged_lines) for each in found.skipped] == [("calls-copy.jsonl", 2)]
+    assert report(folder, "feature", where=("feature=mail",)).repeated_lines == 3
+
+
 def test_every_name_groups(write_ledger: WriteLedger) -> None:
     """Dimensions, spellings, names of the envelope, times, scopes and details are all groups."""
     scopes = (

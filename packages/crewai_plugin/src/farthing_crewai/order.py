@@ -69,11 +69,13 @@ class Order:
         later = self.in_time(partial(copy_context().run, step))
         self._waiting.setdefault(key, []).append(later)
 
-    def seen(self, key: Hashable) -> None:
-        """Take the steps that wait for a key."""
-        if self._waiting:
-            for step in self._waiting.pop(key, ()):
-                step()
+    def seen(self, *keys: Hashable) -> None:
+        """Take the steps that wait for any of the keys, in the order in which they came."""
+        if not self._waiting:
+            return
+        steps = [step for key in keys for step in self._waiting.pop(key, ())]
+        for step in sorted(steps, key=lambda step: step.since):
+            step()
 
     def in_time(self, step: Callable[[], None]) -> Deferred:
         """Take a step when the grace is over, unless it was taken before."""

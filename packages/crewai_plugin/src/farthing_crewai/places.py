@@ -28,7 +28,7 @@ class Scope:
 
     def __init__(self, start: ScopeStart, *, outside: Place) -> None:
         self.start: Final = start
-        self.outside: Final = outside
+        self.outside = outside
         """The place it was opened in."""
         self.finish: ScopeEnd | None = None
         self.closing: Deferred | None = None
@@ -74,6 +74,13 @@ class Place(NamedTuple):
     call: OpenCall | None = None
     """Set below a model call: such work is below the call's scope, and shows that a silent call is over."""
 
+    def at(self, moment_ns: int) -> Place:
+        """Give this place, or the first one around it that had not ended by then; memory may outlive its scope."""
+        place = self
+        while place.scope is not None and not place.is_in_background and place.scope.is_past(moment_ns):
+            place = place.scope.outside
+        return place
+
     @property
     def is_in_background(self) -> bool:
         """Whether memory works here, on a thread of its own that outlives the scope."""
@@ -87,7 +94,7 @@ class OpenCall:
 
     def __init__(self, start: CallStart, *, place: Place, run: Run | None) -> None:
         self.start: Final = start
-        self.place: Final = place
+        self.place = place
         self.run: Final = run
         self.end: CallEnd | None = None
         """An end without usage, held back: CrewAI may report a second one that has it."""
@@ -106,7 +113,7 @@ class OpenCall:
         return self.run is not None and bool(self.run.inner) and all(i.finish is not None for i in self.run.inner)
 
 
-def hold(scope: Scope | None) -> None:
+def hold(scope: Scope | None, count: int = 1) -> None:
     """Keep a scope and those above it from closing."""
     for each in () if scope is None else scope.lineage():
-        each.busy += 1
+        each.busy += count

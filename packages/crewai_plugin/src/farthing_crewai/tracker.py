@@ -20,7 +20,7 @@ from farthing_crewai.order import Order
 from farthing_crewai.places import FRAMEWORK, OpenCall, Place, Scope, call_key, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from farthing_crewai.extract import CallEnd, CallStart, Entity, Passage, ScopeStart
 
@@ -116,16 +116,23 @@ class Tracker:
         """Take a step now, or once the event that it follows from has been seen."""
         if event_id is None or event_id in self._places:
             step()
-        else:
-            self._order.wait(event_id, step)
+            return
+
+        def given_up_or_seen() -> None:
+            if event_id not in self._places:
+                self._put(event_id, _NOWHERE)  # nothing else needs to wait for it
+            step()
+
+        self._order.wait(event_id, given_up_or_seen)
 
     # -- places -------------------------------------------------------------------------------------------------
 
-    def _put(self, event_id: str, place: Place) -> None:
+    def _put(self, event_id: str, place: Place, *, known_as: Hashable = None) -> None:
+        """Let an event be known, and with it a scope's entity or a call's key."""
         self._places[event_id] = place
         if len(self._places) > _MAX_PLACES:
             self._places.popitem(last=False)
-        self._order.seen(event_id)
+        self._order.seen(event_id, known_as)
 
     def _below(self, parent_id: str | None, moment_ns: int) -> Place:
         """Give the place below an event."""
@@ -144,10 +151,7 @@ class Tracker:
         After a failure or a call without an end CrewAI leaves events on its stack, and what the same thread does next,
         even in another crew, names them as its parent.
         """
-        place = self._below(parent_id, moment_ns)
-        while place.scope is not None and not place.is_in_background and place.scope.is_past(moment_ns):
-            place = place.scope.outside
-        return place
+        return self._below(parent_id, moment_ns).at(moment_ns)
 
     def _is_over(self, call: OpenCall, moment_ns: int) -> None:
         """Note that work goes on after a call that CrewAI never ends: on its LiteLLM path, one that asked for tools."""
@@ -183,7 +187,7 @@ class Tracker:
     def _open_scope(self, start: ScopeStart) -> None:
         place = self._corrected(self._within(start.parent_id, start.started_ns), start.homes)
         meter = get_meter()
-        if meter is None or start.event_id in self._places:
+        if meter is None or start.event_id in self._scopes:
             return
         if place.scope is not None and place.scope.start.entity == start.entity:
             place = self._restarted(place.scope, start)
@@ -202,8 +206,8 @@ class Tracker:
         self._scopes[start.event_id] = scope
         if len(self._scopes) > _MAX_SCOPES:
             self._let_go(self._scopes.popitem(last=False)[1].outside.scope)
-        self._put(start.event_id, Place(scope, run=meter.runs.get(scope.key), method=place.method))
-        self._order.seen(start.entity)
+        made = Place(scope, run=meter.runs.get(scope.key), method=place.method)
+        self._put(start.event_id, made, known_as=start.entity)
 
     def _restarted(self, scope: Scope, start: ScopeStart) -> Place:
         """End an attempt of an agent that begins its task anew, which CrewAI before 1.15 does without a word."""
@@ -224,6 +228,7 @@ class Tracker:
         if scope is None or scope.finish is not None:
             return
         scope.finish = end
+        self._move_out(scope, end.ended_ns)
         for call in list(scope.calls.values()):
             if call.is_billed_below:
                 self._hand_over(call)
@@ -231,6 +236,24 @@ class Tracker:
             scope.closing = self._order.in_time(partial(self._close_scope, scope))
         else:
             self._close_scope(scope)
+
+    def _move_out(self, scope: Scope, ended_ns: int) -> None:
+        """Move what had started after a scope's end out of it, now that the end is known (see `_within`)."""
+        meter = get_meter()
+        for later in [each for each in self._scopes.values() if each.outside.scope is scope]:
+            if later.start.started_ns <= ended_ns or meter is None:
+                continue
+            later.outside = later.outside.at(later.start.started_ns)
+            hold(later.outside.scope, later.busy + 1)
+            self._let_go(scope, later.busy + 1)
+            if (run := meter.runs.get(later.key)) is not None:
+                run.parent = later.outside.run
+        for call in [each for each in scope.calls.values() if each.start.started_ns > ended_ns]:
+            self._leave(call)
+            call.place = call.place.at(call.start.started_ns)
+            self._enter(call)
+            for run in () if call.run is None else (call.run, *call.run.inner):
+                run.parent = call.place.run
 
     def _close_scope(self, scope: Scope) -> None:
         """Close a scope after the calls in it; what is still open then is over, though CrewAI has not said so."""
@@ -282,8 +305,7 @@ class Tracker:
         if len(self._calls) > _MAX_CALLS:
             self._leave(self._calls.popitem(last=False)[1])
         self._enter(call)
-        self._put(start.event_id, place._replace(call=call))
-        self._order.seen(key)
+        self._put(start.event_id, place._replace(call=call), known_as=key)
 
     def _end_call(self, end: CallEnd) -> None:
         """Take an end: one with usage is final, one without may be followed by another that has it.
@@ -355,10 +377,10 @@ class Tracker:
         if not call.place.is_in_background:
             self._let_go(scope)
 
-    def _let_go(self, scope: Scope | None) -> None:
+    def _let_go(self, scope: Scope | None, count: int = 1) -> None:
         """Note that something below a scope has closed; one that has ended closes with the last of it."""
         for each in () if scope is None else scope.lineage():
-            each.busy -= 1
+            each.busy -= count
             if each.finish is not None and each.busy == 0:
                 self._close_scope(each)
 

@@ -355,7 +355,7 @@ def _billed_tools(output: Any) -> list[object]:
 def _invented(kwargs: Kwargs, hidden: Kwargs) -> bool:
     """Say whether LiteLLM counted a stream's tokens itself because the provider never told.
 
-    `_hidden_params["usage"]` is the sum of what the chunks said (litellm 1.80 to 1.110, sync and async).
+    `_hidden_params["usage"]` is the sum of what the chunks said (litellm from 1.100 on, sync and async).
     """
     if not kwargs.get("stream") or "usage" not in hidden:
         return False

@@ -154,17 +154,12 @@ class FarthingLogger(CustomLogger):
         meter = get_meter()
         if kwargs is None or meter is None or kwargs.get("stream"):
             return
-        attempt, now = kwargs.get(STASH), time.time_ns()
-        if isinstance(attempt, Attempt) and attempt.ended:
+        attempt = kwargs.get(STASH)
+        if not isinstance(attempt, Attempt) or attempt.ended:
             return
-        finish = extract.answered(kwargs, response, ended=now)
-        if finish.usage is None and finish.billed is not False:
-            return
-        if isinstance(attempt, Attempt):
+        finish = extract.answered(kwargs, response, ended=time.time_ns())
+        if finish.usage is not None or finish.billed is False:
             _end_early(meter, attempt, finish)
-        elif extract.is_known(kwargs):
-            # litellm up to 1.95 has no pre-call event for the async forms of pictures, speech and moderation
-            self._record(meter, kwargs, kwargs.get("start_time"), now, finish).ended_early = True
 
     @guarded
     def _succeeded(self, kwargs: dict[str, object], response: object, start_time: object, end_time: object) -> None:
@@ -253,7 +248,7 @@ class FarthingLogger(CustomLogger):
         finish: Finish,
         *,
         key: tuple[str, object] | None = None,
-    ) -> Attempt:
+    ) -> None:
         """Begin and end a call at once, from an event of its end."""
         attempt = Attempt(
             call_id=kwargs.get("litellm_call_id"),
@@ -266,9 +261,7 @@ class FarthingLogger(CustomLogger):
             key=key or ("litellm-event", kwargs.get("litellm_call_id")),
         )
         attempt.ended = True
-        kwargs[STASH] = attempt
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
-        return attempt
 
 
 def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | None) -> Attempt:

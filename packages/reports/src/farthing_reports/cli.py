@@ -17,6 +17,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from farthing.errors import FarthingError
+from farthing_reports.prices_cli import prices_app, reprice
 
 __all__ = ["app", "main"]
 
@@ -44,6 +45,7 @@ app: Final = typer.Typer(
 )
 ledger_app: Final = typer.Typer(help="The ledger: where it is.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(prices_app, name="prices")
 
 
 class Format(StrEnum):
@@ -190,6 +192,9 @@ def price(
         "web_searches": web_searches,
     }
     run_price(provider, model, counts=counts, tier=tier, at=at, form=form.value, now=datetime.now(UTC))
+
+
+app.command()(reprice)
 
 
 @ledger_app.command("path")

@@ -201,7 +201,7 @@ def _saving(listed: Decimal, paid: Decimal | None) -> str:
     if paid is None or not listed or paid == listed:
         return ""
     share = (paid - listed) / listed * 100
-    return f"; yours is {abs(share):.4g}% {'above' if share > 0 else 'below'} it"
+    return f"; yours is {float(abs(share)):.4g}% {'above' if share > 0 else 'below'} it"
 
 
 def _rate(bucket: str, line: CostLine) -> str:

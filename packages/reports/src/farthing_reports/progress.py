@@ -10,15 +10,36 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     import duckdb
 
-__all__ = ["watched"]
+__all__ = ["advancing", "watched"]
 
 _PATIENCE_SECONDS: Final = 1.0
 _STEP_SECONDS: Final = 0.1
+
+
+@contextmanager
+def advancing(title: str, total: int | None) -> Generator[Callable[[int], None]]:
+    """Show how far work has come that says so itself, if stderr is a terminal.
+
+    Args:
+        title: What is done.
+        total: How much there is; None where nobody knows.
+
+    Yields:
+        The function to call with what was done since.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.advance(task, done)
 
 
 @contextmanager

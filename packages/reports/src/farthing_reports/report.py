@@ -184,7 +184,8 @@ def _query(
     sql = f"""
     , timed AS (SELECT *, {MOMENT_SQL} AS moment FROM lines)
     , judged AS (SELECT *, coalesce(schema = {text_literal(SCHEMA_VERSION)} AND call_id IS NOT NULL
-        AND moment IS NOT NULL AND cost.status IS NOT NULL AND {_is_amount("cost.amount_usd")} AND {_is_amount("cost.saved_usd")}, false)
+        AND moment IS NOT NULL AND cost.status IS NOT NULL
+        AND {_is_amount("cost.amount_usd")} AND {_is_amount("cost.saved_usd")}, false)
         AS sound FROM timed)
     , chosen AS (SELECT cost.amount_usd AS amount, cost.saved_usd AS saved, cost.status AS status, usage, sound,
         CASE WHEN NOT sound THEN filename END AS file,

@@ -49,6 +49,9 @@ def litellm(raw: Raw) -> Facts:
     facts.put_positive("web_searches", searches)
     facts.put_positive("rerank_searches", raw.count("search_units") or raw.under("billed_units").count("search_units"))
     facts.put_positive("document_pages", raw.count("pages_processed"))
+    # What LiteLLM's own usage has no word for, its plugin counts in the fields of `Usage`.
+    facts.put_positive("output_images", raw.count("output_images"))
+    facts.put_positive("input_characters", raw.count("input_characters"))
     anthropic_context(facts, raw)
     _old_litellm_stream(facts)
     return facts
