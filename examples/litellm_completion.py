@@ -1,4 +1,4 @@
-"""One line attributes every LiteLLM call: run it offline, against a provider of the house that keeps its own invoice."""
+"""One line attributes every LiteLLM call: run it offline, against a provider that keeps its own invoice."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import litellm
 import pytest
@@ -45,7 +45,7 @@ def _clean_litellm() -> Iterator[None]:
     """Leave no callback behind for the next test."""
     yield
     litellm.callbacks = []
-    litellm.logging_callback_manager._reset_all_callbacks()
+    litellm.logging_callback_manager._reset_all_callbacks()  # pyright: ignore[reportPrivateUsage] - the only way
 
 
 def use_langchain(provider: FakeProvider) -> None:
@@ -68,7 +68,7 @@ def use_langchain(provider: FakeProvider) -> None:
 def use_litellm(provider: FakeProvider) -> None:
     """Ask through completion and acompletion."""
     litellm.callbacks = [FarthingLogger(feature="email-generator", route="jobs/mail")]
-    facts = {
+    facts: dict[str, Any] = {
         "model": "anthropic/claude-sonnet-4-5",
         "api_base": provider.anthropic_url,
         "api_key": f"sk-{CANARY}",
@@ -79,7 +79,7 @@ def use_litellm(provider: FakeProvider) -> None:
     litellm.completion(**facts)
     asyncio.run(litellm.acompletion(**facts))
     provider.script(Fault(status=400, message=f"no: {CANARY}"))
-    with pytest.raises(litellm.BadRequestError):
+    with pytest.raises(litellm.exceptions.BadRequestError):
         litellm.completion(**facts)
 
 
@@ -143,11 +143,11 @@ def test_each_request_is_one_tree_under_the_applications_span(provider: FakeProv
                 use(provider)
         calls = found.calls
     spans = exporter.get_finished_spans()
-    known = {span.context.span_id for span in spans}
+    known = {span.get_span_context().span_id for span in spans}
     roots = [span for span in spans if span.parent is None]
     assert sorted(span.name for span in roots) == ["use_crewai", "use_langchain", "use_litellm"]
     assert [span.name for span in spans if span.parent is not None and span.parent.span_id not in known] == []
-    assert len({span.context.trace_id for span in spans}) == 3
+    assert len({span.get_span_context().trace_id for span in spans}) == 3
     named = {
         name: [scope.name for scope in call.scopes]
         for call in calls

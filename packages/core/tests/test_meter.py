@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import farthing
 from farthing import runs, setup
+from farthing.counting import counters
 from farthing.meter import Finish, Meter
 from farthing.testing import Captured, capture
 
@@ -41,17 +42,14 @@ def meter() -> Meter:
 
 def start(key: object, **facts: Any) -> None:
     """Begin a call to gpt-4o."""
-    meter().start_call(
-        key, **{"framework": "litellm", "operation": "chat", "provider": "openai", "model": "gpt-4o", **facts}
-    )
+    given: dict[str, Any] = {"framework": "litellm", "operation": "chat", "provider": "openai", "model": "gpt-4o"}
+    meter().start_call(key, **(given | facts))
 
 
 def finish(key: object, **facts: Any) -> None:
     """End a call with the usage of USAGE."""
-    meter().finish_call(
-        key,
-        Finish(ended_ns=time.time_ns(), **{"usage": USAGE, "usage_shape": "openai_chat", **facts}),
-    )
+    given: dict[str, Any] = {"usage": USAGE, "usage_shape": "openai_chat"}
+    meter().finish_call(key, Finish(ended_ns=time.time_ns(), **(given | facts)))
 
 
 def test_a_call_is_recorded_with_tags_price_and_ids(captured: Captured) -> None:
@@ -117,7 +115,7 @@ def test_an_end_without_a_start_is_recorded_when_its_framework_can_say_what_it_w
         "found", Finish(ended_ns=time.time_ns(), usage=USAGE, usage_shape="openai_chat"), started=lambda: start("found")
     )
     assert [call.cost.amount_usd for call in captured.calls] == [COST]
-    assert setup.counters.total("unknown_ends") == 1
+    assert counters.total("unknown_ends") == 1
 
 
 def test_what_is_not_known_is_not_zero(captured: Captured) -> None:

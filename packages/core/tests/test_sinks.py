@@ -48,20 +48,14 @@ def call(key: object = "k", *, parent: object = None, model: str = "gpt-4o", **f
         streaming=True,
     )
     meter.first_chunk(key)
-    meter.finish_call(
-        key,
-        Finish(
-            ended_ns=time.time_ns(),
-            **{
-                "usage": USAGE,
-                "usage_shape": "openai_chat",
-                "response_id": "r1",
-                "response_model": f"{model}-2024-08-06",
-                "finish_reason": "stop",
-                **facts,
-            },
-        ),
-    )
+    given: dict[str, Any] = {
+        "usage": USAGE,
+        "usage_shape": "openai_chat",
+        "response_id": "r1",
+        "response_model": f"{model}-2024-08-06",
+        "finish_reason": "stop",
+    }
+    meter.finish_call(key, Finish(ended_ns=time.time_ns(), **(given | facts)))
 
 
 def stable(span: ReceivedSpan) -> dict[str, Any]:

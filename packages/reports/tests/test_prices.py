@@ -174,6 +174,48 @@ def test_status_warns_of_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "21 days old, more than prices.max_age_days = 5; update farthing" in warning
 
 
+def test_status_says_every_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free, alias, tier, estimate and a period to come are told in words; overrides that cannot meet do not overlap."""
+    configured(
+        tmp_path,
+        monkeypatch,
+        """
+        [[prices.overrides]]
+        provider = "openai"
+        model = "gpt-4o*"
+        free = true
+        tier = "batch"
+        [[prices.overrides]]
+        provider = "openai"
+        model = "gpt-*"
+        rates = { input = "1" }
+        estimated = true
+        [[prices.overrides]]
+        name = "next-year"
+        model = "house-model"
+        alias_of = "openai/gpt-4o"
+        multiplier = "1.1"
+        from = "2027-01-01"
+        """,
+    )
+    status = price_status(prices_in_force(), now=NOW)
+    assert [(each.effect, each.holds) for each in status.overrides] == [
+        ("free, tier batch only", "now"),
+        ("own rates for input, an estimate", "now"),
+        ("priced as openai/gpt-4o, list price x 1.1", "later"),
+    ]
+    assert status.warnings == []
+
+
+def test_data_without_a_day_is_a_warning(tmp_path: Path) -> None:
+    """Prices whose age nobody can tell would never be called old."""
+    data = with_rate("input", "3", released="")
+    assert run("prices", "use", written(tmp_path / "new", data)).exit_code == 0
+    (warning,) = price_status(prices_in_force(), now=NOW).warnings
+    assert "does not say of which day it is" in warning
+    assert "of an unknown day" in run("prices", "status").stdout
+
+
 def test_status_says_what_overrides_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each override is listed with its effect; those that fit nothing, never win or overlap are warnings."""
     configured(
@@ -296,6 +338,7 @@ def test_pull_says_what_the_connection_did(web: Serving, tmp_path: Path) -> None
         (closed, "cannot be reached"),
         ("ftp://host/prices", "is no http or https address"),
         ("http://", "is no http or https address"),
+        ("http://prices.example.com/prices", "goes over plain http"),
         (str(tmp_path / "absent"), "cannot be read (No such file or directory)"),
     ):
         result = run("prices", "pull", source, "--out", tmp_path / "out")

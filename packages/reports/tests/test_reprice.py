@@ -136,7 +136,7 @@ def folder(write_ledger: WriteLedger) -> Path:
         ],
         [make_call(call_id="late", usage=usage, amount="1", after_seconds=86_400)],
     )
-    first = min(folder.iterdir())
+    first = max(folder.iterdir(), key=lambda path: path.stat().st_size)
     shutil.copy(first, folder / "calls-copy.jsonl")
     (folder / "calls-noise.jsonl").write_bytes(b'noise\n{"schema":"farthing.call/1"}\n' + b"x" * (1 << 25) + b"\n")
     return folder

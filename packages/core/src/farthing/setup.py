@@ -17,7 +17,7 @@ from farthing.errors import ConfigurationError
 from farthing.guard import forget_logged, log, report_fault
 from farthing.meter import Meter
 from farthing.policy import Layer, Policy
-from farthing.pricing import PriceBook, default_book
+from farthing.pricing.installed import BookInForce
 from farthing.runs import RunMap
 from farthing.settings import Settings, load_settings
 from farthing.sinks.ledger import LedgerSink
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from farthing.pricing import PriceBook
 
 __all__ = ["Runtime", "configure", "flush", "get_meter", "health", "runtime", "settlers", "shutdown"]
 
@@ -81,9 +83,10 @@ class Runtime:
         sinks = {"metrics": metrics.write}
         if self.ledger is not None:
             sinks["ledger"] = self.ledger.write
+        self.prices: Final = BookInForce(settings.prices)
         billing = Billing(
             policy=Policy(extra_dimensions=settings.extra_dimensions, aliases=settings.aliases),
-            book=lambda: default_book(settings.prices),
+            book=self.prices.book,
             spans=spans,
             sinks=sinks,
             runs=self.runs,
@@ -92,10 +95,16 @@ class Runtime:
             run_timeout_seconds=settings.call_timeout_seconds,
             service=(self.telemetry.service_name, self.instance_id),
         )
+        self._billing: Final = billing
         self.delivery: Final = Delivery(
-            handle=billing.handle, tick=billing.tick, max_queue=settings.queue_size, counters=self.counters
+            handle=billing.handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
         self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters)
+
+    def _tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
+        self._billing.tick(final)
+        if not final:
+            self.prices.look()
 
     def flush(self, timeout: float) -> bool:
         """Deliver what is known so far; see `farthing.flush`."""
@@ -232,7 +241,7 @@ def price_book() -> PriceBook:
     Raises:
         PriceDataError: The user's own price data cannot be used.
     """
-    return default_book(runtime().settings.prices)
+    return runtime().prices.book()
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -13,6 +13,7 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 import httpx
+import litellm
 from openai import APIConnectionError
 
 from farthing.dimensions import canonical_name
@@ -79,6 +80,30 @@ _NOT_TEXT: Final = ()
 
 _CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
 """Providers whose usage says what they charged; LiteLLM leaves their own fields in its object."""
+
+_REPORT_WHEN_ASKED: Final = frozenset(
+    {
+        "azure",
+        "azure_ai",
+        "azure_text",
+        "custom_openai",
+        "databricks",
+        "deepinfra",
+        "fireworks_ai",
+        "hosted_vllm",
+        "litellm_proxy",
+        "llamafile",
+        "lm_studio",
+        "nvidia_nim",
+        "openai",
+        "openai_like",
+        "sambanova",
+        "text-completion-openai",
+        "together_ai",
+        "vllm",
+    }
+)
+"""Providers that speak OpenAI's protocol: a stream reports usage only with `stream_options={"include_usage": True}`."""
 
 _OWN_FIELDS: Final = _CHARGE_THEMSELVES | {"mistral", "deepseek"}
 
@@ -172,6 +197,8 @@ def _tags(kwargs: Kwargs, *found: Kwargs) -> dict[str, object]:
         if metadata:
             _body_tags(_under(metadata, "requester_metadata"), tags)
             _body_tags(metadata, tags)
+            if "user_api_key" in metadata:
+                _header_tags(_under(metadata, "headers"), tags)
     user = kwargs.get("user")
     if user is not None and user != "":
         tags.setdefault("user_id", user if isinstance(user, str) else _NOT_TEXT)
@@ -189,6 +216,14 @@ def _body_tags(metadata: Kwargs, tags: dict[str, object]) -> None:
         if name in _NOT_TAGS or name in tags or (proxied and name in _FROM_PROXY):
             continue
         _put(name, value, tags)
+
+
+def _header_tags(headers: Kwargs, tags: dict[str, object]) -> None:
+    """Add the request headers that the proxy's `extra_spend_tag_headers` names; no other header is read."""
+    for name in _listed(getattr(litellm, "extra_spend_tag_headers", None)):
+        value = headers.get(name) if isinstance(name, str) else None
+        if isinstance(value, str) and (tag := name.lower().removeprefix("x-")) not in tags:
+            tags[tag] = value
 
 
 def _written_tags(written: Any, tags: dict[str, object]) -> None:
@@ -256,7 +291,7 @@ def answered(kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | No
     provider = _provider(kwargs) or _text(hidden.get("custom_llm_provider"))  # a cached embedding has it there alone
     operation = operation_of(kwargs)
     shape, usage = _usage(operation, response, kwargs, provider)
-    if _invented(kwargs, hidden):
+    if _is_list(_get(response, "choices")) and _invented(kwargs, hidden, provider, usage):
         usage = None
     reply = _get(response, "model")
     return Finish(
@@ -352,23 +387,32 @@ def _billed_tools(output: Any) -> list[object]:
     return [{"type": kind} for kind in kinds if kind in {"web_search_call", "file_search_call"}]
 
 
-def _invented(kwargs: Kwargs, hidden: Kwargs) -> bool:
+def _invented(kwargs: Kwargs, hidden: Kwargs, provider: str | None, usage: Units) -> bool:
     """Say whether LiteLLM counted a stream's tokens itself because the provider never told.
 
-    `_hidden_params["usage"]` is the sum of what the chunks said (litellm from 1.100 on, sync and async).
+    litellm up to 1.100 keeps the sum of what the chunks said in `_hidden_params["usage"]`; later ones tell nothing. But these
+    providers report only when they are asked, and a guess has no details of the prompt.
     """
-    if not kwargs.get("stream") or "usage" not in hidden:
+    if not kwargs.get("stream") or usage is None:
         return False
-    told = _plain(hidden["usage"])
-    return told is not None and not _counts_anything(told)
+    told = _plain(hidden.get("usage"))
+    if told is not None and not _counts_anything(told):
+        return True
+    return (
+        provider in _REPORT_WHEN_ASKED and usage.get("prompt_tokens_details") is None and not _asked_for_usage(kwargs)
+    )
+
+
+def _asked_for_usage(kwargs: Kwargs) -> bool:
+    options = _under(_under(kwargs, "optional_params"), "stream_options")
+    return bool(options.get("include_usage"))
 
 
 def usage_was_withheld(kwargs: Kwargs, finish: Finish) -> bool:
     """Say whether a stream came without usage because nobody asked for it."""
     if not kwargs.get("stream") or _counts_anything(dict(finish.usage) if finish.usage else None):
         return False
-    options = _under(kwargs, "optional_params").get("stream_options")
-    return not (_is_dict(options) and options.get("include_usage"))
+    return not _asked_for_usage(kwargs)
 
 
 def _is_free(operation: str, provider: str | None) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FarthingLogger"]
 
 _FRAMEWORK: Final = "litellm"
+_NOT_SENT: Final = "litellm_no_upstream_llm_call"
 _MANY_ENDS: Final = 1_000
 
 _failures: Final = Failures()
@@ -190,6 +191,9 @@ class FarthingLogger(CustomLogger):
             return
         attempt, error = kwargs.get(STASH), kwargs.get("exception")
         error = error if isinstance(error, BaseException) else None
+        if kwargs.get(_NOT_SENT) is True:
+            _discard(meter, attempt)
+            return
         if not isinstance(attempt, Attempt):
             if error is not None and extract.was_sent(error) and extract.is_known(kwargs):
                 self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
@@ -311,6 +315,14 @@ def _failure_just_raised(kwargs: dict[str, object]) -> Finish | None:
     if error is None or kwargs.get("original_response") != str(error):
         return None
     return extract.failed(error, ended=time.time_ns())
+
+
+def _discard(meter: Meter, attempt: object) -> None:
+    """Take back an attempt that a proxy only went through the motions of: it refused the request itself."""
+    counters.add("skipped", "litellm-not-sent")
+    if isinstance(attempt, Attempt) and not attempt.ended:
+        attempt.ended = attempt.ended_early = True
+        meter.runs.take(attempt.key)
 
 
 def _end(meter: Meter, attempt: Attempt, finish: Finish) -> None:

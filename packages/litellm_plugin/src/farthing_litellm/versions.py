@@ -11,10 +11,9 @@ from farthing.errors import FarthingError
 __all__ = ["FLOOR", "OURS", "UnsupportedLiteLLMError", "require_supported"]
 
 OURS: Final = "0.1.0"
-FLOOR: Final = (1, 100)
-"""The first that says of an async stream whether the provider counted its tokens or LiteLLM guessed them. Before it
-(seen with 1.99.0) a guess cannot be told from a bill; up to 1.98 some async calls have no event before the request; up
-to 1.90 an async stream that breaks is reported as a success, and one that was left is kept alive for ever."""
+FLOOR: Final = (1, 99)
+"""Up to 1.98 the async forms of pictures, speech and moderations have no event before their request. Up to 1.90
+an async stream that breaks is reported as a success, and one that was left is kept alive for ever."""
 
 
 class UnsupportedLiteLLMError(FarthingError, ImportError):

@@ -196,19 +196,19 @@ def _written(path: Path, step: Callable[[], object]) -> None:
 def _download(url: str, *, pinned: bool) -> bytes:
     """Read the whole answer, within bounds of size and time."""
     ends = time.monotonic() + _DEADLINE_SECONDS
+    shown = _shown(url)
+    if not pinned:
+        _check_transport(httpx.URL(url), shown)
     data = bytearray()
     with (
         httpx.Client(timeout=_TIMEOUT, follow_redirects=True, max_redirects=_MOST_REDIRECTS) as client,
         client.stream("GET", url) as answer,
     ):
-        shown = _shown(url)
         if answer.status_code >= _FAILED:
             raise CommandError(f"{shown}: answers {answer.status_code}; check the address")
-        for step in (*answer.history, answer):
-            if not pinned and step.url.scheme != "https" and not _is_loopback(step.url.host):
-                raise CommandError(
-                    f"{shown}: goes over plain http, where anybody may change it; use https, or say --sha256 HEX"
-                )
+        if not pinned:
+            for step in (*answer.history, answer):
+                _check_transport(step.url, shown)
         length = answer.headers.get("content-length", "")
         with advancing(f"reading {shown}", int(length) if length.isdigit() else None) as advance:
             for chunk in answer.iter_bytes():
@@ -219,6 +219,14 @@ def _download(url: str, *, pinned: bool) -> bytes:
                 if time.monotonic() > ends:
                     raise CommandError(f"{shown}: takes longer than {_DEADLINE_SECONDS:g} seconds; fetch it yourself")
     return bytes(data)
+
+
+def _check_transport(url: httpx.URL, shown: str) -> None:
+    """Refuse what anybody on the way could have changed."""
+    if url.scheme == "http" and url.host and not _is_loopback(url.host):
+        raise CommandError(
+            f"{shown}: goes over plain http, where anybody may change it; use https, or say --sha256 HEX"
+        )
 
 
 def _digest(text: str | None) -> str | None:

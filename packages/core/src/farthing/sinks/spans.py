@@ -165,13 +165,11 @@ class SpanSink:
         known = self._named.get(id(attribution))
         if known is None or known[0] is not attribution:
             names = self._names
-            known = (
-                attribution,
-                {
-                    names.get(name) or semconv.dimension_attribute(name, prefix=self._prefix): value
-                    for name, value in attribution.items()
-                },
-            )
+            named: dict[str, AttributeValue] = {
+                names.get(name) or semconv.dimension_attribute(name, prefix=self._prefix): value
+                for name, value in attribution.items()
+            }
+            known = (attribution, named)
             if len(self._named) >= _MAX_NAMED:
                 self._named.clear()
             self._named[id(attribution)] = known
