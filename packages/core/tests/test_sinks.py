@@ -263,13 +263,13 @@ def test_a_ledger_that_cannot_be_written_is_counted_and_harms_nobody(
         call(number)
     assert farthing.flush() is False
     health = farthing.health()
-    assert (health.calls, health.ledger_written, health.ledger_failed) == (20, 0, 20)
+    assert (health.calls, health.ledger_written, health.ledger_waiting, health.ledger_failed) == (20, 0, 20, 0)
     assert "ledger" in (health.last_error or "")
     assert len([record for record in caplog.records if record.name == "farthing"]) == 1
 
 
 def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was full for an hour must not cost the rest of the day."""
+    """A disk that was full for an hour must not cost the rest of the day, nor the hour."""
     monkeypatch.setattr("farthing.sinks.ledger._RETRY_SECONDS", 0.0)
     folder = tmp_path / "ledger"
     folder.write_text("")
@@ -279,7 +279,7 @@ def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeyp
     folder.unlink()
     call(2)
     assert farthing.flush() is True
-    assert len(read_calls(folder)) == 1
+    assert len(read_calls(folder)) == 2
 
 
 def test_an_unreachable_endpoint_costs_spans_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -287,7 +287,7 @@ def test_an_unreachable_endpoint_costs_spans_and_says_so(caplog: pytest.LogCaptu
     with OtlpReceiver(status=400) as refusing, capture(otlp_endpoint=refusing.endpoint) as found:
         call()
         assert farthing.flush(timeout=10) is False
-        assert found.health.exported["spans:failed"] == 1
+        assert found.health.exported["spans:refused"] == 1
         assert len(found.calls) == 1
 
 

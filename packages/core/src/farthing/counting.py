@@ -42,7 +42,11 @@ class Counters:
             return dict(self._counts)
 
     def reset(self) -> None:
-        """Start from nothing: a forked child answers for itself alone."""
+        """Start from nothing: a forked child answers for itself alone.
+
+        The lock is made anew: a thread that the child does not have may have held it at the fork.
+        """
+        self._lock = threading.Lock()
         with self._lock:
             self._counts.clear()
             self.last_error = None
@@ -74,9 +78,19 @@ class Health:
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     """Calls that are nowhere, by reason; anything here is a loss."""
     exported: dict[str, int] = field(default_factory=dict[str, int])
-    """Spans and metric batches by result, as the exporter reported them."""
+    """Spans and metric batches by what became of them: sent, rejected and refused by the receiver, damaged, lost (the
+    spool was full or too old); and attempts-failed, after each of which the same spans are sent again."""
+    sent: int = 0
+    """Spans that a receiver took, those among them that an earlier process had left in the spool."""
+    spooled: int = 0
+    """Spans that no receiver has taken yet; they are on disk, if there is a spool, and are sent again."""
+    lag_seconds: float = 0.0
+    """The age of the oldest of them; 0 when none waits."""
     ledger_written: int = 0
+    ledger_waiting: int = 0
+    """Calls that the disk has not taken yet; they are written when it has room."""
     ledger_failed: int = 0
+    """Calls that are not in the ledger and will not be."""
     violations: dict[str, int] = field(default_factory=dict[str, int])
     faults: dict[str, int] = field(default_factory=dict[str, int])
     """Errors of farthing's own, by place."""

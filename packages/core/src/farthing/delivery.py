@@ -91,7 +91,8 @@ class Delivery:
         done = threading.Event()
         self._queue.append(done)
         self._wake.set()
-        self._ensure_thread()
+        if not self._ensure_thread():
+            self._drain()
         return done.wait(max(timeout, 0.0))
 
     def stop(self, timeout: float) -> bool:
@@ -108,12 +109,18 @@ class Delivery:
         """Begin again: what the parent queued is the parent's to deliver."""
         self._start_afresh()
 
-    def _ensure_thread(self) -> None:
+    def _ensure_thread(self) -> bool:
+        """Start the worker where none runs; say whether one runs now: at exit, Python 3.12 and newer start none."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._stopping = False
-                self._thread = threading.Thread(target=self._work, name="farthing", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="farthing", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return False
+                self._thread = thread
+        return True
 
     def _work(self) -> None:
         last_tick = time.monotonic()

@@ -7,52 +7,42 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from opentelemetry import metrics, trace
+from opentelemetry.trace import SpanKind
 
 from farthing.guard import report_fault
+from farthing.otlp import Destination, endpoint_from_environment
+from farthing.shipping import Shipper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.metrics import Meter
     from opentelemetry.metrics import MeterProvider as ApiMeterProvider
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
     from opentelemetry.trace import Tracer
     from opentelemetry.trace import TracerProvider as ApiTracerProvider
 
     from farthing.counting import Counters
+    from farthing.sinks.spool import Kind, Spool
 
-__all__ = ["Telemetry", "endpoint_from_environment"]
+__all__ = ["Telemetry"]
 
 # CrewAI up to 1.15.14 makes its own telemetry provider the global one; spans given to it would leave for its vendor.
 _FOREIGN_SERVICES: Final = frozenset({"crewAI-telemetry"})
 _VERSION: Final = "0.1.0"
+_REQUEST_SPANS: Final = 512
 
 
-def endpoint_from_environment(signal: str) -> str | None:
-    """Give the OTLP endpoint that the standard variables name for a signal, or None where they name none.
-
-    Args:
-        signal: TRACES or METRICS.
-
-    Raises:
-        Nothing.
-    """
-    environ = os.environ
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get(f"OTEL_{signal}_EXPORTER") == "none":
-        return None
-    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-    if own:
-        return own
-    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    return f"{base.rstrip('/')}/v1/{signal.lower()}" if base else None
+@runtime_checkable
+class _Flushable(Protocol):
+    def force_flush(self) -> object: ...
 
 
 class Telemetry:
@@ -64,6 +54,7 @@ class Telemetry:
         instance_id: `service.instance.id` of this process.
         counters: Where export results are counted.
         given: The tracer and meter providers that the application handed over; they go before all others.
+        spool: Makes the spool of the destination with a tag; None keeps what waits in memory alone.
     """
 
     def __init__(
@@ -74,6 +65,7 @@ class Telemetry:
         instance_id: str,
         counters: Counters,
         given: tuple[ApiTracerProvider | None, ApiMeterProvider | None] = (None, None),
+        spool: Callable[[str], Spool] | None = None,
     ) -> None:
         self.given = given
         self._endpoint = endpoint.rstrip("/") if endpoint else None
@@ -88,6 +80,10 @@ class Telemetry:
         self._own_tracing: TracerProvider | None = None
         self._own_metering: MeterProvider | None = None
         self._failed = False
+        self._make_spool = spool
+        self._ended: deque[ReadableSpan] = deque()
+        self._spans: Shipper | None = None
+        self._metrics: Shipper | None = None
 
     def destination(self, signal: str) -> str | None:
         """Give the URL that our own exporter sends a signal to, or None where we have none."""
@@ -115,28 +111,89 @@ class Telemetry:
             self._meter = None if found is None else found.get_meter("farthing", _VERSION)
         return self._meter
 
-    def flush(self, timeout: float) -> bool:
-        """Send what our own providers hold, within seconds; say whether the time sufficed.
+    def collect(self) -> None:
+        """Encode the spans that ended since, and hand them to the sending thread; called on the worker.
 
-        What arrived is not said here: `force_flush` of the SDK answers True when every export failed, so the results
-        are counted in the exporters.
+        Raises:
+            Nothing.
         """
-        return _within(timeout, self._flush_all)
+        if self._ended:
+            self._encode()
+
+    def watch(self) -> None:
+        """Look after the sending threads; called about once a second on the worker."""
+        for shipper in self._shippers():
+            shipper.cut_if_stuck()
+
+    def waiting_spans(self) -> int:
+        """Count the spans that no receiver has taken yet."""
+        return (0 if self._spans is None else self._spans.waiting) + len(self._ended)
+
+    def oldest_ns(self) -> int | None:
+        """Give the time at which the oldest of them was handed over, in nanoseconds since the epoch."""
+        return None if self._spans is None else self._spans.oldest_ns
+
+    def flush(self, timeout: float) -> bool:
+        """Send what our own pipeline holds and flush the application's provider, within seconds.
+
+        What the application's provider did with it is not said here: `force_flush` of the SDK answers True when every
+        export failed.
+
+        Returns:
+            Whether receivers took all that our own pipeline had.
+        """
+        deadline = time.monotonic() + timeout
+        tickets = [(shipper, shipper.ask()) for shipper in self._shippers()]
+        foreign = self._foreign_providers()
+        done = True
+        if foreign:
+            done = _within(timeout, lambda: [provider.force_flush() for provider in foreign])
+        for shipper, ticket in tickets:
+            done = shipper.wait(ticket, max(0.0, deadline - time.monotonic())) and done
+        return done
 
     def close(self, timeout: float) -> bool:
-        """Shut our own providers down, within seconds, whatever the backend does."""
-        return _within(timeout, self._close_all)
+        """Flush, then let go of everything, within seconds, whatever the backend does."""
+        done = self.flush(timeout)
+        for shipper in self._shippers():
+            shipper.close()
+        return done
 
-    def _flush_all(self) -> None:
-        for provider in (self._provider, self._meter_provider):
-            force = getattr(provider, "force_flush", None)
-            if force is not None:
-                force()
+    def abandon(self) -> None:
+        """Let go of the parent's files in a forked child."""
+        for shipper in self._shippers():
+            shipper.abandon()
 
-    def _close_all(self) -> None:
-        for provider in (self._own_tracing, self._own_metering):
-            if provider is not None:
-                provider.shutdown()
+    def _shippers(self) -> list[Shipper]:
+        return [shipper for shipper in (self._spans, self._metrics) if shipper is not None]
+
+    def _foreign_providers(self) -> list[_Flushable]:
+        own = (self._own_tracing, self._own_metering)
+        used = (self._provider, self._meter_provider)
+        return [each for each in used if each is not None and each not in own and isinstance(each, _Flushable)]
+
+    def _encode(self) -> None:
+        """Make bills and structure requests of their own, so that the spool can part with one before the other."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415 - on demand
+
+        ended: list[ReadableSpan] = []
+        while self._ended:
+            ended.append(self._ended.popleft())
+        kinds: tuple[tuple[Kind, list[ReadableSpan]], ...] = (
+            ("bills", [span for span in ended if span.kind is SpanKind.CLIENT]),
+            ("structure", [span for span in ended if span.kind is not SpanKind.CLIENT]),
+        )
+        for kind, spans in kinds:
+            for start in range(0, len(spans), _REQUEST_SPANS):
+                chunk = spans[start : start + _REQUEST_SPANS]
+                try:
+                    request = encode_spans(chunk).SerializeToString()
+                except Exception as error:  # noqa: BLE001 - the SDK's fault must not take the ledger along
+                    self._counters.add("exported", "spans:lost", len(chunk))
+                    report_fault("farthing.export.encode", error, self._counters)
+                    continue
+                if self._spans is not None:
+                    self._spans.put(kind, request, len(chunk))
 
     def _resource(self) -> Resource:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the SDK is loaded when first needed
@@ -160,14 +217,29 @@ class Telemetry:
             return self._own_tracing
 
     def _make_tracing(self, url: str) -> TracerProvider:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - on demand
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - on demand
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - on demand
+        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider  # noqa: PLC0415 - on demand
 
+        ended = self._ended
+
+        class Collecting(SpanProcessor):
+            """Keeps what ended for the worker; stands where the SDK's BatchSpanProcessor would.
+
+            That one forgets a batch that its exporter could not send within seconds, and says nothing of it.
+            """
+
+            def on_end(self, span: ReadableSpan) -> None:
+                if span.context is not None and span.context.trace_flags.sampled:
+                    ended.append(span)
+
+        destination = Destination.of("TRACES", url)
+        self._spans = Shipper(destination, word="spans", spool=self._spool(destination), counters=self._counters)
+        self._spans.start()
         provider = TracerProvider(resource=self._resource(), shutdown_on_exit=False)
-        exporter = _counted_span_exporter(OTLPSpanExporter(endpoint=url), self._counters)
-        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=16_384, schedule_delay_millis=1_000))
+        provider.add_span_processor(Collecting())
         return provider
+
+    def _spool(self, destination: Destination) -> Spool | None:
+        return None if self._make_spool is None else self._make_spool(destination.tag)
 
     def _private_metering(self) -> MeterProvider | None:
         url = self.destination("METRICS")
@@ -183,11 +255,39 @@ class Telemetry:
             return self._own_metering
 
     def _make_metering(self, url: str) -> MeterProvider:
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415 - on demand
         from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - on demand
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415 - on demand
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415 - on demand
 
-        reader = PeriodicExportingMetricReader(_counted_metric_exporter(url, self._counters))
-        return MeterProvider(metric_readers=[reader], resource=self._resource(), shutdown_on_exit=False)
+        # Cumulative whatever the variables say: the sums of an interval that could not be sent would be lost for good.
+        # A reader of our own thread's pace, as the SDK's periodic one goes on in a forked child with the parent's sums.
+        reader = InMemoryMetricReader()
+
+        def snapshot() -> bytes | None:
+            found = reader.get_metrics_data()
+            return None if found is None or not found.resource_metrics else encode_metrics(found).SerializeToString()
+
+        destination = Destination.of("METRICS", url)
+        provider = MeterProvider(metric_readers=[reader], resource=self._resource(), shutdown_on_exit=False)
+        self._metrics = Shipper(
+            destination,
+            word="metrics",
+            spool=self._spool(destination),
+            counters=self._counters,
+            snapshot=snapshot,
+            interval_seconds=_metric_interval_seconds(),
+        )
+        self._metrics.start()
+        return provider
+
+
+def _metric_interval_seconds() -> float:
+    """Read OTEL_METRIC_EXPORT_INTERVAL, in milliseconds; 60 seconds where it says nothing."""
+    try:
+        seconds = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")) / 1000
+    except ValueError:
+        return 60.0
+    return seconds if 0.1 <= seconds <= 86_400 else 60.0  # noqa: PLR2004 - a day
 
 
 def _is_application_provider(found: object) -> bool:
@@ -203,7 +303,7 @@ def _is_application_provider(found: object) -> bool:
     return resource is None or resource.attributes.get("service.name") not in _FOREIGN_SERVICES
 
 
-def _within(seconds: float, step: Callable[[], None]) -> bool:
+def _within(seconds: float, step: Callable[[], object]) -> bool:
     """Run a step on a thread of its own and wait for it no longer than told."""
     done = threading.Event()
 
@@ -215,41 +315,8 @@ def _within(seconds: float, step: Callable[[], None]) -> bool:
         finally:
             done.set()
 
-    threading.Thread(target=work, name="farthing-export", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="farthing-flush", daemon=True).start()
+    except RuntimeError:
+        return True  # Python 3.12 and newer start no thread at exit, and the SDK flushes at exit by itself
     return done.wait(seconds)
-
-
-def _counted_span_exporter(inner: OTLPSpanExporter, counters: Counters) -> SpanExporter:
-    """Wrap an exporter: the result of export() is the only truth about arrival that the SDK gives."""
-    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult  # noqa: PLC0415 - on demand
-
-    class Counted(SpanExporter):
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            result = inner.export(spans)
-            word = "sent" if result is SpanExportResult.SUCCESS else "failed"
-            counters.add("exported", f"spans:{word}", len(spans))
-            return result
-
-        def shutdown(self) -> None:
-            inner.shutdown()
-
-        def force_flush(self, timeout_millis: int = 30_000) -> bool:
-            return inner.force_flush(timeout_millis)
-
-    return Counted()
-
-
-def _counted_metric_exporter(url: str, counters: Counters) -> MetricExporter:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - on demand
-    from opentelemetry.sdk.metrics.export import MetricExportResult  # noqa: PLC0415 - on demand
-
-    class Counted(OTLPMetricExporter):
-        def export(
-            self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **_kwargs: object
-        ) -> MetricExportResult:
-            result = super().export(metrics_data, timeout_millis)
-            word = "sent" if result is MetricExportResult.SUCCESS else "failed"
-            counters.add("exported", f"metrics:{word}")
-            return result
-
-    return Counted(endpoint=url)

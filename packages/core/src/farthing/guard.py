@@ -1,4 +1,4 @@
-"""The one place that catches everything: a fault of ours is counted and logged once per site, never raised."""
+"""The one place that catches everything: a fault of ours is counted and logged once per cause, never raised."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
 
-__all__ = ["forget_logged", "guarded", "log", "report_fault"]
+__all__ = ["forget_logged", "guarded", "log", "report_fault", "report_problem"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log: Final = logging.getLogger("farthing")
-_logged: set[str] = set()
+_seen: dict[str, int] = {}
+_MAX_SEEN: Final = 1_000
+_TENFOLDS: Final = frozenset(10**power for power in range(1, 12))
 
 
 def report_fault(site: str, error: BaseException, counters: Counters | None = None) -> None:
@@ -28,19 +30,42 @@ def report_fault(site: str, error: BaseException, counters: Counters | None = No
     Raises:
         Nothing.
     """
+    kind = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        kind = f"{kind} ({error.strerror}{f': {error.filename}' if error.filename else ''})"
+    if report_problem(site, kind, counters):
+        log.debug("farthing: details", exc_info=error)
+
+
+def report_problem(site: str, cause: str, counters: Counters | None = None) -> bool:
+    """Count a problem, and log it the first time and then at every tenfold of its number.
+
+    Args:
+        site: Where it happened.
+        cause: What happened, in a few words without anything that is the user's.
+        counters: Where it is counted; None is the process's own.
+
+    Returns:
+        Whether it was logged.
+
+    Raises:
+        Nothing.
+    """
     if counters is None:
         from farthing.counting import counters as shared  # noqa: PLC0415 - counting imports nothing of the request path
 
         counters = shared
-    kind = type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        kind = f"{kind} ({error.strerror}{f': {error.filename}' if error.filename else ''})"
     counters.add("faults", site)
-    counters.last_error = f"{site}: {kind}"
-    if (key := f"{site}:{kind}") not in _logged and len(_logged) < 1000:  # noqa: PLR2004 - a bound, not a setting
-        _logged.add(key)
-        log.warning("farthing: %s in %s; the application is not affected, later ones are only counted", kind, site)
-        log.debug("farthing: details", exc_info=error)
+    counters.last_error = f"{site}: {cause}"
+    key = f"{site}:{cause}"
+    if key not in _seen and len(_seen) >= _MAX_SEEN:
+        return False
+    times = _seen[key] = _seen.get(key, 0) + 1
+    if times == 1:
+        log.warning("farthing: %s in %s; the application is not affected, later ones are only counted", cause, site)
+    elif times in _TENFOLDS:
+        log.warning("farthing: %s in %s, %d times so far", cause, site, times)
+    return times == 1
 
 
 def forget_logged() -> None:
@@ -49,7 +74,7 @@ def forget_logged() -> None:
     Raises:
         Nothing.
     """
-    _logged.clear()
+    _seen.clear()
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:

@@ -55,6 +55,8 @@ METRIC_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 METRIC_COST: Final = "farthing.cost"
 METRIC_CALLS: Final = "farthing.calls"
 METRIC_EVENTS: Final = "farthing.events"
+METRIC_WAITING: Final = "farthing.waiting"
+METRIC_LAG: Final = "farthing.lag"
 
 STANDARD_DIMENSIONS: Final = {"user_id": USER_ID, "session_id": SESSION_ID, "environment": ENVIRONMENT}
 """Dimensions that have a name in the general conventions."""

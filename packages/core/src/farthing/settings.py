@@ -43,6 +43,18 @@ class Settings(BaseModel):
     """None: OTEL_SERVICE_NAME."""
     ledger: str | None = None
     """A folder; None is the platform's per-user state folder, "off" keeps no ledger."""
+    ledger_segment_megabytes: Annotated[int, Field(ge=1, le=4_096)] = 64
+    """The size at which a process begins a new file."""
+    ledger_segment_minutes: Annotated[float, Field(gt=0, le=1_440)] = 60.0
+    """The age at which a process begins a new file."""
+    ledger_fsync: bool = False
+    """True: every batch is forced to the disk, so that a crash of the machine costs no more than one of the process."""
+    ledger_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Files of the ledger that are older are removed; None keeps all."""
+    spool: str | None = None
+    """A folder for what could not be sent; None is `spool` in the ledger's folder, "off" keeps it in memory alone."""
+    spool_max_megabytes: Annotated[int, Field(ge=1, le=1_048_576)] = 256
+    spool_max_age_hours: Annotated[float, Field(gt=0, le=8_760)] = 168.0
     otlp_endpoint: str | None = None
     """Base URL of an OTLP/HTTP receiver; None: the standard OTEL_EXPORTER_OTLP_* variables decide."""
     attribution_prefix: str = "attribution"
@@ -62,6 +74,8 @@ class Settings(BaseModel):
     """The age at which a call that nobody ended is closed as abandoned."""
     exit_timeout_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
     """How long the end of the process may wait for delivery."""
+    handle_sigterm: bool = True
+    """Deliver before SIGTERM ends the process, where the application does not handle it; False: it ends at once."""
     prices: PricesSettings = Field(default_factory=PricesSettings)
 
     @field_validator("defaults", "aliases")

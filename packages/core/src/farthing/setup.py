@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
@@ -13,6 +12,7 @@ from farthing import export
 from farthing.billing import Billing
 from farthing.counting import Counters, Health, counters
 from farthing.delivery import Delivery
+from farthing.endings import before_process_ends, deliver_on_sigterm, forked_child_ends_too
 from farthing.errors import ConfigurationError
 from farthing.guard import forget_logged, log, report_fault
 from farthing.meter import Meter
@@ -23,6 +23,7 @@ from farthing.settings import Settings, load_settings
 from farthing.sinks.ledger import LedgerSink
 from farthing.sinks.metrics import MetricSink
 from farthing.sinks.spans import SpanSink
+from farthing.sinks.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from farthing.delivery import Event
     from farthing.pricing import PriceBook
 
 __all__ = ["Runtime", "configure", "flush", "get_meter", "health", "runtime", "settlers", "shutdown"]
@@ -38,6 +40,7 @@ __all__ = ["Runtime", "configure", "flush", "get_meter", "health", "runtime", "s
 settlers: Final[list[Callable[[float], None]]] = []
 """Functions of plugins that let their framework deliver late events, given seconds; called before a flush."""
 
+_NOT_ARRIVED: Final = frozenset({"lost", "refused", "rejected", "damaged"})
 _LATE_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.005
 
@@ -64,14 +67,15 @@ class Runtime:
         self.instance_id: Final = str(uuid4())
         self.counters: Final[Counters] = counters
         self.runs: Final = RunMap(max_open=settings.max_open_calls)
+        self.ledger: Final = make_ledger(settings)
         self.telemetry: Final = export.Telemetry(
             endpoint=settings.otlp_endpoint,
             service_name=settings.service_name,
             instance_id=self.instance_id,
             counters=self.counters,
             given=providers,
+            spool=spool_maker(settings, self.counters),
         )
-        self.ledger: Final = LedgerSink(ledger_folder(settings)) if settings.ledger != "off" else None
         prefix = settings.attribution_prefix
         spans = SpanSink(tracer=self.telemetry.tracer, prefix=prefix)
         metrics = MetricSink(
@@ -79,6 +83,7 @@ class Runtime:
             dimensions=settings.metric_dimensions,
             prefix=prefix,
             events=self.counters.snapshot,
+            levels=self.levels,
         )
         sinks = {"metrics": metrics.write}
         if self.ledger is not None:
@@ -97,14 +102,47 @@ class Runtime:
         )
         self._billing: Final = billing
         self.delivery: Final = Delivery(
-            handle=billing.handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
+            handle=self._handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
         self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters)
 
+    def _handle(self, events: list[Event]) -> None:
+        """On the worker: events become Calls in the ledger first, and then requests in the spool."""
+        try:
+            self._billing.handle(events)
+        finally:
+            self.telemetry.collect()
+
     def _tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
-        self._billing.tick(final)
-        if not final:
-            self.prices.look()
+        try:
+            self._billing.tick(final)
+            if not final:
+                self.prices.look()
+        finally:
+            self._tend_ledger(now=final)
+            self.telemetry.collect()
+            self.telemetry.watch()
+
+    def _tend_ledger(self, *, now: bool) -> None:
+        if self.ledger is None:
+            return
+        try:
+            if now:
+                self.ledger.retry()
+            self.ledger.roll()
+        except OSError as error:
+            report_fault("farthing.sinks.ledger", error, self.counters)
+
+    def levels(self) -> dict[str, float]:
+        """Give what goes up and down: what waits, and for how long."""
+        oldest_ns = self.telemetry.oldest_ns()
+        return {
+            "queued": len(self.delivery),
+            "open_runs": len(self.runs),
+            "spooled": self.telemetry.waiting_spans(),
+            "ledger_waiting": self.ledger.waiting if self.ledger is not None else 0,
+            "lag_seconds": 0.0 if oldest_ns is None else max(0.0, (time.time_ns() - oldest_ns) / 1e9),
+        }
 
     def flush(self, timeout: float) -> bool:
         """Deliver what is known so far; see `farthing.flush`."""
@@ -124,16 +162,17 @@ class Runtime:
         return self.runs.any_late()
 
     def deliver(self, deadline: float) -> bool:
-        """Empty the queue and the exporters."""
+        """Empty the queue, then the sending threads."""
         failed = self.failures()
         done = self.delivery.flush(deadline - time.monotonic())
         exported = self.telemetry.flush(max(0.0, deadline - time.monotonic()))
-        return done and exported and self.failures() == failed
+        waiting = self.ledger.waiting if self.ledger is not None else 0
+        return done and exported and not waiting and self.failures() == failed
 
     def failures(self) -> int:
-        """Count what did not arrive so far."""
+        """Count what did not arrive so far, and will not."""
         exported = self.counters.by_reason("exported")
-        refused = sum(count for reason, count in exported.items() if reason.endswith(":failed"))
+        refused = sum(count for reason, count in exported.items() if reason.partition(":")[2] in _NOT_ARRIVED)
         return refused + self.counters.total("dropped") + (self.ledger.failed if self.ledger is not None else 0)
 
     def close(self, timeout: float) -> bool:
@@ -144,8 +183,15 @@ class Runtime:
         done = self.delivery.stop(deadline - time.monotonic())
         closed = self.telemetry.close(max(0.0, deadline - time.monotonic()))
         if self.ledger is not None:
+            self.ledger.give_up()
             self.ledger.close()
         return done and closed
+
+    def abandon(self) -> None:
+        """Let go of the parent's files in a forked child."""
+        self.telemetry.abandon()
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 _lock: Final = threading.RLock()
@@ -189,6 +235,7 @@ def configure(
             _runtime.telemetry.given = providers
             return
         earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers)
+    _watch_for_the_end(loaded)
     if earlier is not None:
         earlier.close(loaded.exit_timeout_seconds)
 
@@ -213,6 +260,7 @@ def runtime() -> Runtime:
                 counters.last_error = str(error)
                 loaded = Settings()
             _runtime = Runtime(loaded, explicit=False)
+            _watch_for_the_end(loaded)
         return _runtime
 
 
@@ -274,13 +322,15 @@ def shutdown(timeout: float | None = None) -> bool:
     global _runtime
     with _lock:
         standing, _runtime = _runtime, None
-    forget_logged()
     if standing is None:
+        forget_logged()
         return True
     seconds = standing.settings.exit_timeout_seconds if timeout is None else timeout
     deadline = time.monotonic() + seconds
     flushed = standing.flush(seconds)
-    return standing.close(max(0.0, deadline - time.monotonic())) and flushed
+    closed = standing.close(max(0.0, deadline - time.monotonic()))
+    forget_logged()
+    return closed and flushed
 
 
 def health() -> Health:
@@ -292,6 +342,7 @@ def health() -> Health:
     standing = _runtime
     calls = counters.by_reason("calls")
     ledger = standing.ledger if standing is not None else None
+    levels = standing.levels() if standing is not None else {}
     return Health(
         configured=standing is not None,
         calls=sum(calls.values()),
@@ -303,6 +354,10 @@ def health() -> Health:
         duplicates=counters.total("duplicates"),
         open_runs=len(standing.runs) if standing is not None else 0,
         queued=len(standing.delivery) if standing is not None else 0,
+        sent=counters.by_reason("exported").get("spans:sent", 0),
+        spooled=int(levels.get("spooled", 0)),
+        lag_seconds=levels.get("lag_seconds", 0.0),
+        ledger_waiting=ledger.waiting if ledger is not None else 0,
         dropped=counters.by_reason("dropped"),
         exported=counters.by_reason("exported"),
         ledger_written=ledger.written if ledger is not None else 0,
@@ -324,6 +379,46 @@ def ledger_folder(settings: Settings) -> Path:
     return user_state_path("farthing", appauthor=False) / "ledger"
 
 
+def make_ledger(settings: Settings) -> LedgerSink | None:
+    """Make the ledger that the settings ask for, or None where it is off."""
+    if settings.ledger == "off":
+        return None
+    return LedgerSink(
+        ledger_folder(settings),
+        segment_bytes=settings.ledger_segment_megabytes << 20,
+        segment_seconds=settings.ledger_segment_minutes * 60,
+        fsync=settings.ledger_fsync,
+        retention_days=settings.ledger_retention_days,
+    )
+
+
+def spool_folder(settings: Settings) -> Path | None:
+    """Give the folder of the spool; None where it is off, or the ledger is and no other folder is named."""
+    from pathlib import Path  # noqa: PLC0415 - see below
+
+    if settings.spool is not None:
+        return None if settings.spool == "off" else Path(settings.spool).expanduser()
+    return None if settings.ledger == "off" else ledger_folder(settings) / "spool"
+
+
+def spool_maker(settings: Settings, counted: Counters) -> Callable[[str], Spool] | None:
+    """Give what makes the spool of a destination, by the destination's tag."""
+    folder = spool_folder(settings)
+    if folder is None:
+        return None
+
+    def make(tag: str) -> Spool:
+        return Spool(
+            folder,
+            tag=tag,
+            max_bytes=settings.spool_max_megabytes << 20,
+            max_age_seconds=settings.spool_max_age_hours * 3_600,
+            counters=counted,
+        )
+
+    return make
+
+
 def process_defaults(settings: Settings) -> dict[str, str]:
     """Give the process's own tags: the setting `defaults`, and the environment that OTEL_RESOURCE_ATTRIBUTES names."""
     found: dict[str, str] = {}
@@ -334,22 +429,22 @@ def process_defaults(settings: Settings) -> dict[str, str]:
     return found | settings.defaults
 
 
-def _at_exit() -> None:
-    """Deliver what is left; the bound holds whatever the backend does."""
-    shutdown()
-
-
-atexit.register(_at_exit)
+def _watch_for_the_end(settings: Settings) -> None:
+    before_process_ends(shutdown)
+    if settings.handle_sigterm:
+        deliver_on_sigterm(shutdown)
 
 
 def _after_fork_in_child() -> None:
-    """Begin anew in a child: its calls are its own, and so are its files, counters and exporters."""
+    """Begin anew in a child: its calls are its own, and so are its files, counters, exporters and instance id."""
     global _runtime, _lock  # noqa: PLW0603 - the parent's lock may have been held at the fork
     standing, _runtime = _runtime, None
     _lock = threading.RLock()  # type: ignore[misc] - see above
     counters.reset()
     if standing is not None:
+        standing.abandon()
         _runtime = Runtime(standing.settings, explicit=standing.explicit, providers=standing.telemetry.given)
+        forked_child_ends_too()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from farthing.export import endpoint_from_environment
+from farthing.otlp import endpoint_from_environment
 from farthing_reports.checks import Check
 
 if TYPE_CHECKING:

@@ -1,16 +1,21 @@
-"""The ledger: append-only JSON lines on this machine, one Call a line, one file per process and day.
+"""The ledger: append-only JSON lines on this machine, one Call a line, in segments of one process and day each.
 
-A batch is one write of whole lines, so that a crash can tear the last line only.
+A batch is one write of whole lines, so that a crash can tear the last line only. What a full disk does not take waits
+in memory, within bounds, and is written when there is room. An open segment is locked: who compacts or removes segments
+knows by that which ones are finished.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
-from datetime import UTC, datetime
-from io import FileIO
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
+
+from farthing.files import lock_file, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,10 +23,13 @@ if TYPE_CHECKING:
 
     from farthing.envelope import Call
 
-__all__ = ["LedgerSink"]
+__all__ = ["LEDGER_NAME", "LedgerSink"]
+
+LEDGER_NAME: Final = re.compile(r"calls-(\d{4}-\d{2}-\d{2})-.+\.(?:jsonl|parquet)")
+"""The name of a ledger's file; the first group is its day."""
 
 _RETRY_SECONDS: Final = 5.0
-_MAX_BYTES: Final = 256 * 1024 * 1024
+_MAX_WAITING_BYTES: Final = 32 << 20
 
 
 class LedgerSink:
@@ -29,64 +37,160 @@ class LedgerSink:
 
     Args:
         folder: Created when the first Call arrives.
+        segment_bytes: The size at which a new segment is begun.
+        segment_seconds: The age at which a new segment is begun.
+        fsync: Whether every batch is forced to the disk; else the system writes it out within half a minute, which a
+            crash of the process survives and a crash of the machine does not.
+        retention_days: Finished files older than this are removed; None keeps all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = 64 << 20,
+        segment_seconds: float = 3_600.0,
+        fsync: bool = False,
+        retention_days: int | None = None,
+    ) -> None:
         self.folder: Final = folder
         self.written = 0
         """Calls on disk."""
         self.failed = 0
-        """Calls that could not be written."""
-        self._file: FileIO | None = None
-        self._opened: tuple[str, int] | None = None
+        """Calls that are on no disk and will not be."""
+        self.waiting = 0
+        """Calls that the disk has not taken yet."""
+        self._segment_bytes: Final = segment_bytes
+        self._segment_seconds: Final = segment_seconds
+        self._fsync: Final = fsync
+        self._retention_days: Final = retention_days
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._descriptor: int | None = None
+        self._day = ""
+        self._opened_at = 0.0
         self._bytes = 0
         self._retry_at = 0.0
+        self._cleaned_on: date | None = None
 
     def write(self, calls: Iterable[Call]) -> None:
-        """Append a batch.
+        """Append a batch, behind what still waits.
 
         Raises:
-            OSError: The folder or file cannot be written; the batch is counted as failed.
+            OSError: The folder or file cannot be written; the batch waits in memory.
         """
-        data = b"".join(call.model_dump_json().encode() + b"\n" for call in calls)
-        total = data.count(b"\n")
-        if time.monotonic() < self._retry_at:
-            self.failed += total
-            return
-        written = 0
-        try:
-            file = self._current()
-            while written < len(data):
-                written += file.write(data[written:]) or 0
-        except OSError:
-            # The disk may have taken a part: whole lines count as kept, and the torn one is left behind in a file
-            # that is never written again.
-            whole = data.count(b"\n", 0, written)
-            self.written += whole
-            self.failed += total - whole
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
+        lines = [call.model_dump_json().encode() + b"\n" for call in calls]
+        if not self._held and time.monotonic() >= self._retry_at:
+            self._append(lines)
+        else:
+            self._hold(lines)
+            if time.monotonic() >= self._retry_at:
+                self.retry()
+
+    def retry(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: The disk takes it no better than before.
+        """
+        if self._held:
+            lines, self._held, self._held_bytes, self.waiting = self._held, [], 0, 0
+            self._append(lines)
+
+    def roll(self) -> None:
+        """Close a segment whose time is over, so that it can be compacted; called about once a second.
+
+        Raises:
+            OSError: What waits cannot be written.
+        """
+        if self._held and time.monotonic() >= self._retry_at:
+            self.retry()
+        if self._descriptor is not None and time.monotonic() - self._opened_at > self._segment_seconds:
             self.close()
-            raise
-        self.written += total
-        self._bytes += len(data)
+
+    def give_up(self) -> None:
+        """Count what still waits as failed: the process ends."""
+        self.failed += self.waiting
+        self._held, self._held_bytes, self.waiting = [], 0, 0
 
     def close(self) -> None:
-        """Close the current file; the next write opens a new one."""
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                self._opened = None
+        """Close the current segment; the next write begins a new one."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
 
-    def _current(self) -> FileIO:
+    def _append(self, lines: list[bytes]) -> None:
+        data = b"".join(lines)
+        written = 0
+        try:
+            descriptor = self._current()
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
+            if self._fsync:
+                os.fsync(descriptor)
+        except OSError:
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self._hold(lines[self._keep_whole_lines(lines, written) :])
+            self.close()
+            raise
+        self.written += len(lines)
+        self._bytes += len(data)
+
+    def _keep_whole_lines(self, lines: list[bytes], written: int) -> int:
+        """Cut off the line that the disk took a part of; give the number of lines that it took whole."""
+        whole = size = 0
+        while whole < len(lines) and size + len(lines[whole]) <= written:
+            size += len(lines[whole])
+            whole += 1
+        if self._descriptor is not None and written > size:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._bytes + size)
+        self.written += whole
+        return whole
+
+    def _hold(self, lines: list[bytes]) -> None:
+        """Keep lines in memory, in order; what is too much is failed, and that is the newest."""
+        for index, line in enumerate(lines):
+            if self._held_bytes + len(line) > _MAX_WAITING_BYTES:
+                self.failed += len(lines) - index
+                return
+            self._held.append(line)
+            self._held_bytes += len(line)
+            self.waiting += 1
+
+    def _current(self) -> int:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        if self._file is not None and self._opened == (today, os.getpid()) and self._bytes < _MAX_BYTES:
-            return self._file
+        if self._descriptor is not None and self._day == today and self._bytes < self._segment_bytes:
+            return self._descriptor
         self.close()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         path = self.folder / f"calls-{today}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
-        self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600), "a")
-        self._opened = (today, os.getpid())
-        self._bytes = 0
-        return self._file
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | _CLOSE_ON_EXEC, 0o600)
+        with suppress(OSError):
+            lock_file(descriptor)
+        self._descriptor, self._day, self._bytes, self._opened_at = descriptor, today, 0, time.monotonic()
+        self._remove_old()
+        return descriptor
+
+    def _remove_old(self) -> None:
+        """Remove finished files whose day is over for longer than they are kept, once a day."""
+        today = datetime.now(UTC).date()
+        if self._retention_days is None or self._cleaned_on == today:
+            return
+        self._cleaned_on = today
+        oldest_kept = today - timedelta(days=self._retention_days)
+        for path in sorted(self.folder.glob("calls-*")):
+            match = LEDGER_NAME.fullmatch(path.name)
+            if match is None or match[1] >= oldest_kept.isoformat():
+                continue
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _CLOSE_ON_EXEC)
+                try:
+                    if lock_file(descriptor):
+                        path.unlink()
+                finally:
+                    os.close(descriptor)
+
+
+_CLOSE_ON_EXEC: Final = getattr(os, "O_CLOEXEC", 0)

@@ -53,6 +53,7 @@ class MetricSink:
         dimensions: The dimensions that become labels.
         prefix: What attribution labels start with; empty for bare names.
         events: What happened inside farthing, by name and reason; read when metrics are collected.
+        levels: What waits inside farthing, by name; as `events`.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class MetricSink:
         dimensions: Iterable[str],
         prefix: str,
         events: Callable[[], Mapping[tuple[str, str], int]],
+        levels: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._meter = meter
         self._labels: Final = {name: semconv.dimension_attribute(name, prefix=prefix) for name in dimensions}
         self._events = events
+        self._levels = levels
         self._known: dict[str, set[str]] = defaultdict(set)
         self._made: dict[tuple[int, str, str | None, str | None], _Series] = {}
         self._made_for: Meter | None = None
@@ -190,6 +193,18 @@ class MetricSink:
             unit="{event}",
             description="What happened inside farthing: drops, duplicates, faults, exports.",
         )
+        meter.create_observable_gauge(
+            semconv.METRIC_WAITING,
+            callbacks=[self._observe_waiting],
+            unit="{item}",
+            description="What waits inside farthing: queued events, open runs, spooled spans, unwritten ledger lines.",
+        )
+        meter.create_observable_gauge(
+            semconv.METRIC_LAG,
+            callbacks=[self._observe_lag],
+            unit="s",
+            description="The age of the oldest span that no receiver has taken.",
+        )
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
         from opentelemetry.metrics import Observation  # noqa: PLC0415 - only where metrics are collected
@@ -198,3 +213,17 @@ class MetricSink:
             Observation(count, {"farthing.event": name, "farthing.reason": reason})
             for (name, reason), count in self._events().items()
         ]
+
+    def _observe_waiting(self, _options: CallbackOptions) -> Iterable[Observation]:
+        from opentelemetry.metrics import Observation  # noqa: PLC0415 - only where metrics are collected
+
+        return [
+            Observation(value, {"farthing.waiting.for": name})
+            for name, value in self._levels().items()
+            if name != "lag_seconds"
+        ]
+
+    def _observe_lag(self, _options: CallbackOptions) -> Iterable[Observation]:
+        from opentelemetry.metrics import Observation  # noqa: PLC0415 - only where metrics are collected
+
+        return [Observation(self._levels().get("lag_seconds", 0.0))]

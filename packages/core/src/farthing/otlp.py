@@ -1,0 +1,348 @@
+"""One OTLP/HTTP receiver: where it is, how it is spoken to, and what its answer means.
+
+The SDK's exporters hide the status and the Retry-After of an answer and drop what they could not send, so requests are
+made here, over the standard library's HTTP client. What an answer means follows "OTLP/HTTP Response" of the OTLP
+specification, with one difference: an answer that a mended configuration may change (401, 404, 500) is no reason to
+throw a bill away, so everything but a request that cannot be read is tried again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import os
+import re
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+__all__ = [
+    "Answer",
+    "Connection",
+    "Destination",
+    "endpoint_from_environment",
+    "halves",
+    "rejected_spans",
+    "spans_in",
+]
+
+_DEFAULT_TIMEOUT_SECONDS: Final = 10.0
+_MAX_ANSWER_BYTES: Final = 65_536
+_TAKEN: Final = range(200, 300)
+_UNREADABLE: Final = frozenset({400, 422})
+_TOO_LARGE: Final = 413
+_VERSION: Final = "0.1.0"
+
+Verdict = Literal["taken", "later", "refused", "too-large"]
+
+
+def endpoint_from_environment(signal: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Give the OTLP endpoint that the standard variables name for a signal, or None where they name none.
+
+    Args:
+        signal: TRACES or METRICS.
+        environ: The environment; None is the process's.
+
+    Raises:
+        Nothing.
+    """
+    variables = os.environ if environ is None else environ
+    if variables.get("OTEL_SDK_DISABLED", "").lower() == "true" or variables.get(f"OTEL_{signal}_EXPORTER") == "none":
+        return None
+    own = variables.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    if own:
+        return own
+    base = variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return f"{base.rstrip('/')}/v1/{signal.lower()}" if base else None
+
+
+class Answer(NamedTuple):
+    """What became of one request."""
+
+    verdict: Verdict
+    reason: str = ""
+    """A status or the name of an error; never a text of the receiver's."""
+    retry_after_seconds: float | None = None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where one signal is sent, and what the standard variables say about how."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    timeout_seconds: float = _DEFAULT_TIMEOUT_SECONDS
+    compress: bool = False
+    certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+    @classmethod
+    def of(cls, signal: str, url: str, environ: Mapping[str, str] | None = None) -> Destination:
+        """Read the standard variables of a signal, its own before the common ones.
+
+        Headers often are credentials: they go to the host that the variables name, and to no other that somebody has
+        configured beside them.
+
+        Args:
+            signal: TRACES or METRICS.
+            url: The whole URL.
+            environ: The environment; None is the process's.
+
+        Raises:
+            ValueError: The URL is no HTTP URL.
+        """
+        variables = os.environ if environ is None else environ
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError("the OTLP endpoint is no HTTP URL; write e.g. http://localhost:4318")
+
+        def setting(name: str) -> str | None:
+            return variables.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or variables.get(f"OTEL_EXPORTER_OTLP_{name}")
+
+        meant = setting("ENDPOINT")
+        own = meant is None or urlsplit(meant).hostname == parts.hostname
+        return cls(
+            url=url,
+            headers=_parse_headers(setting("HEADERS") or "") if own else {},
+            timeout_seconds=_seconds(setting("TIMEOUT")),
+            compress=(setting("COMPRESSION") or "").strip().lower() == "gzip",
+            certificate=setting("CERTIFICATE"),
+            client_certificate=setting("CLIENT_CERTIFICATE"),
+            client_key=setting("CLIENT_KEY"),
+        )
+
+    @property
+    def tag(self) -> str:
+        """Give eight digits that tell this receiver and tenant from others, and nothing about either."""
+        told = "\n".join([self.url, *(f"{name}:{value}" for name, value in sorted(self.headers.items()))])
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+class Connection:
+    """A kept-alive connection to a destination; used by one thread, cut by any.
+
+    Args:
+        destination: Where to.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination: Final = destination
+        self._http: http.client.HTTPConnection | None = None
+        self._busy_since: float | None = None
+
+    def post(self, body: bytes, *, timeout_seconds: float) -> Answer:
+        """Send one request.
+
+        Args:
+            body: An encoded export request.
+            timeout_seconds: For connecting, and for each silence of the receiver.
+
+        Raises:
+            Nothing: what goes wrong is an answer.
+        """
+        kept = self._http is not None
+        self._busy_since = time.monotonic()
+        try:
+            try:
+                return self._exchange(body, timeout_seconds)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                self.close()
+                if not kept:
+                    raise
+                return self._exchange(body, timeout_seconds)  # the receiver had closed a connection that was idle
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            detail = error.strerror if isinstance(error, OSError) and error.strerror else ""
+            return Answer("later", f"{type(error).__name__}{f' ({detail})' if detail else ''}")
+        finally:
+            self._busy_since = None
+
+    def cut_if_stuck(self) -> None:
+        """Cut a request that a receiver keeps alive by a byte now and then; called from another thread.
+
+        Raises:
+            Nothing.
+        """
+        since, standing = self._busy_since, self._http
+        if since is None or standing is None or time.monotonic() - since < 2 * self.destination.timeout_seconds:
+            return
+        if standing.sock is not None:
+            with suppress(OSError):
+                standing.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close; the next request opens a new one."""
+        standing, self._http = self._http, None
+        if standing is not None:
+            standing.close()
+
+    def _exchange(self, body: bytes, timeout_seconds: float) -> Answer:
+        standing = self._http
+        if standing is None:
+            standing = self._http = self._connection()
+        standing.timeout = timeout_seconds
+        if standing.sock is not None:
+            standing.sock.settimeout(timeout_seconds)
+        destination = self.destination
+        headers = {
+            "Content-Type": "application/x-protobuf",
+            "User-Agent": f"farthing/{_VERSION}",
+            **destination.headers,
+        }
+        if destination.compress:
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, 5)
+        standing.request("POST", self._target, body, headers)
+        response = standing.getresponse()
+        told = response.read(_MAX_ANSWER_BYTES)
+        if not response.isclosed():
+            self.close()
+        return _judge(response.status, response.headers.get("Retry-After"), told)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Connect, through the proxy that the environment names, if any."""
+        parts = urlsplit(self.destination.url)
+        path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        host = parts.hostname or ""
+        proxy = _proxy(parts)
+        self._target = path
+        if parts.scheme == "https":
+            made = http.client.HTTPSConnection(
+                proxy.hostname or "" if proxy else host,
+                proxy.port if proxy else parts.port,
+                context=_tls(self.destination),
+            )
+            if proxy is not None:
+                made.set_tunnel(host, parts.port or 443)
+            return made
+        if proxy is None:
+            return http.client.HTTPConnection(host, parts.port)
+        self._target = f"http://{parts.netloc.rpartition('@')[2]}{path}"
+        return http.client.HTTPConnection(proxy.hostname or "", proxy.port)
+
+
+def _judge(status: int, retry_after: str | None, body: bytes) -> Answer:
+    if status in _TAKEN:
+        return Answer("taken", body=body)
+    if status == _TOO_LARGE:
+        return Answer("too-large", f"HTTP {status}")
+    if status in _UNREADABLE:
+        return Answer("refused", f"HTTP {status}")
+    return Answer("later", f"HTTP {status}", _delay(retry_after))
+
+
+def _delay(retry_after: str | None) -> float | None:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = float(text) if text else _DEFAULT_TIMEOUT_SECONDS
+    except ValueError:
+        return _DEFAULT_TIMEOUT_SECONDS
+    return seconds if 0 < seconds < 3600 else _DEFAULT_TIMEOUT_SECONDS  # noqa: PLR2004 - an hour is a mistake
+
+
+def _parse_headers(text: str) -> dict[str, str]:
+    """Read `name=value,name=value`, percent-encoded, as the OpenTelemetry specification has it."""
+    pairs = (part.partition("=") for part in text.split(","))
+    found = {unquote(name.strip()).lower(): unquote(value.strip()) for name, equals, value in pairs if equals}
+    return {
+        name: value
+        for name, value in found.items()
+        if re.fullmatch(r"[!#$%&'*+.^_`|~0-9a-z-]+", name) and not re.search(r"[\r\n\0]", value)
+    }
+
+
+def _proxy(parts: SplitResult) -> SplitResult | None:
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - loaded by those who export
+
+    address = getproxies().get(parts.scheme)
+    if not address or proxy_bypass(parts.hostname or ""):
+        return None
+    return urlsplit(address if "//" in address else f"http://{address}")
+
+
+def _tls(destination: Destination) -> ssl.SSLContext:
+    """Trust what the variables name, else what the machine trusts, else (a bare container) what certifi brings."""
+    context = ssl.create_default_context(cafile=destination.certificate)
+    if destination.certificate is None and not context.cert_store_stats()["x509_ca"]:
+        with suppress(ImportError):
+            import certifi  # noqa: PLC0415 - see above
+
+            context.load_verify_locations(certifi.where())
+    if destination.client_certificate is not None:
+        context.load_cert_chain(destination.client_certificate, destination.client_key)
+    return context
+
+
+def spans_in(request: bytes) -> int:
+    """Count the spans of an encoded export request."""
+    return sum(len(scope.spans) for resource in _parsed(request).resource_spans for scope in resource.scope_spans)
+
+
+def halves(request: bytes) -> tuple[bytes, ...]:
+    """Split an export request in two; one of a single span gives nothing, as does one that cannot be read."""
+    try:
+        first, second = _parsed(request), _parsed(request)
+    except ValueError:
+        return ()
+    middle = spans_in(request) // 2
+    if not middle:
+        return ()
+    for half, (low, high) in ((first, (0, middle)), (second, (middle, None))):
+        number = 0
+        for resource in half.resource_spans:
+            for scope in resource.scope_spans:
+                kept = [span for index, span in enumerate(scope.spans, number) if low <= index and _below(index, high)]
+                number += len(scope.spans)
+                del scope.spans[:]
+                scope.spans.extend(kept)
+    return first.SerializeToString(), second.SerializeToString()
+
+
+def rejected_spans(answer: bytes) -> int:
+    """Count the spans that a receiver rejects in an answer that is otherwise a success."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - see _parsed
+        ExportTraceServiceResponse,
+    )
+
+    try:
+        return max(0, ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans)
+    except ValueError:  # some receivers answer in JSON or in words
+        return 0
+
+
+def _below(index: int, high: int | None) -> bool:
+    return high is None or index < high
+
+
+def _parsed(request: bytes) -> ExportTraceServiceRequest:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - only where one is refused
+        ExportTraceServiceRequest,
+    )
+
+    return ExportTraceServiceRequest.FromString(request)

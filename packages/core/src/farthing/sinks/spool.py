@@ -1,0 +1,454 @@
+"""The spool: OTLP requests on disk until a receiver has taken them, from this process or the next one.
+
+Every request is written here before it is sent, so that neither an outage nor a killed process loses it. A process
+appends to segments of its own, one for each kind, and holds a lock on each. A segment without its lock belongs to a
+process that is gone: whoever finds it takes it over. The header of a segment says how far it was taken, so that what
+was sent is not sent again, but for the one request that was on its way when its process died; span ids make that
+harmless.
+
+    segment = header, frame, frame, ...
+    header  = magic, offset of the first frame that no receiver has taken
+    frame   = marker, length, CRC-32, number of spans, time in nanoseconds, then an encoded export request
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+import threading
+import time
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal, cast
+from uuid import uuid4
+
+from farthing.files import lock_file, make_private_folder
+from farthing.guard import report_fault, report_problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from farthing.counting import Counters
+
+__all__ = ["Kind", "Record", "Spool", "spool_contents"]
+
+Kind = Literal["structure", "bills", "metrics"]
+"""Also the order in which room is made: structure goes first, bills and sums last."""
+
+_RANKS: Final = {"structure": 0, "bills": 1, "metrics": 2}
+_MAGIC: Final = b"farthing-spool/1\n"
+_HEADER: Final = struct.Struct("<17s7xQ")
+_MARKER: Final = b"REQ\n"
+_FRAME: Final = struct.Struct("<4sIIIQ")
+_NAME: Final = re.compile(r"(structure|bills|metrics)-([0-9a-f]{8})-\d{20}-\d{6}-\d+-[0-9a-f]{8}\.spool")
+_MAX_REQUEST_BYTES: Final = 1 << 26
+_SEGMENT_BYTES: Final = 4 << 20
+_RESET_BYTES: Final = 64 << 10
+_QUARANTINE_BYTES: Final = 16 << 20
+_SCAN_SECONDS: Final = 10.0
+
+
+class Record:
+    """One request that waits."""
+
+    __slots__ = ("count", "kind", "length", "number", "offset", "payload", "segment", "written_ns")
+
+    def __init__(self, kind: Kind, count: int, payload: bytes | None, length: int) -> None:
+        self.kind: Final = kind
+        self.count: Final = count
+        """Spans in it."""
+        self.length: Final = length
+        self.payload = payload
+        """None where only the disk has it."""
+        self.segment: _Segment | None = None
+        """None where no disk has it."""
+        self.offset = 0
+        self.written_ns = time.time_ns()
+        self.number = 0
+        """Its place among the requests of this process; 0 for one of another's."""
+
+
+class _Segment:
+    """One file of the spool, open and locked by this process."""
+
+    __slots__ = ("damaged", "descriptor", "kind", "lost", "path", "size", "waiting", "waiting_spans")
+
+    def __init__(self, path: Path, descriptor: int, kind: Kind, size: int) -> None:
+        self.path: Final = path
+        self.descriptor: int | None = descriptor
+        self.kind: Final = kind
+        self.size = size
+        self.waiting = 0
+        """Records that no receiver has taken."""
+        self.waiting_spans = 0
+        self.lost = False
+        self.damaged = False
+
+
+class Spool:
+    """The segments of one process in a folder that it shares with others.
+
+    Args:
+        folder: Created when the first request is written.
+        tag: Tells receivers and tenants apart: a segment is only ever sent to the one that it was written for.
+        max_bytes: Of the whole folder; above it, the oldest structure goes first and bills last.
+        max_age_seconds: Segments that nobody could deliver for so long are given up.
+        counters: Where losses are counted.
+    """
+
+    def __init__(self, folder: Path, *, tag: str, max_bytes: int, max_age_seconds: float, counters: Counters) -> None:
+        self.folder: Final = folder
+        self._tag: Final = tag
+        self._max_bytes: Final = max_bytes
+        self._max_age_seconds: Final = max_age_seconds
+        self._counters = counters
+        self._segment_bytes: Final = max(_RESET_BYTES, min(_SEGMENT_BYTES, max_bytes // 16))
+        self._lock = threading.Lock()
+        self._own: dict[Path, _Segment] = {}
+        self._active: dict[Kind, _Segment] = {}
+        self._began_ns: Final = time.time_ns()
+        self._made = 0
+        self._foreign_bytes = 0
+        self._scanned_at = float("-inf")
+
+    def append(self, kind: Kind, payload: bytes, count: int) -> Record:
+        """Write a request.
+
+        Args:
+            kind: What is in it.
+            payload: The encoded request.
+            count: Spans in it.
+
+        Raises:
+            OSError: It could not be written, and nothing of it was.
+        """
+        record = Record(kind, count, payload, len(payload))
+        with self._lock:
+            self._append(record, payload)
+        return record
+
+    def replace(self, kind: Kind, payload: bytes, count: int) -> Record:
+        """Write a request that makes the earlier ones of its kind from this process needless.
+
+        Args:
+            kind: As for `append`.
+            payload: As for `append`.
+            count: As for `append`.
+
+        Raises:
+            OSError: As for `append`.
+        """
+        record = Record(kind, count, payload, len(payload))
+        with self._lock:
+            earlier = self._active.pop(kind, None)
+            self._append(record, payload)
+            if earlier is not None:
+                self._remove(earlier)
+        return record
+
+    def read(self, record: Record) -> bytes | None:
+        """Give the request of a record, or None where it is damaged or had to make room."""
+        payload, segment = record.payload, record.segment
+        if segment is None:
+            return payload
+        with self._lock:
+            if segment.lost:
+                return None
+            if payload is not None or segment.descriptor is None:
+                return payload
+            try:
+                frame = os.pread(segment.descriptor, _FRAME.size + record.length, record.offset)
+            except OSError as error:
+                report_fault("farthing.sinks.spool.read", error, self._counters)
+                return None
+        payload = frame[_FRAME.size :]
+        if len(payload) == record.length and zlib.crc32(payload) == _FRAME.unpack_from(frame)[2]:
+            return payload
+        segment.damaged = True
+        self._counters.add("exported", "spans:damaged", record.count)
+        return None
+
+    def done(self, record: Record) -> bool:
+        """Note that a record needs no sending any more; say whether it had already been counted as lost."""
+        segment = record.segment
+        if segment is None:
+            return False
+        with self._lock:
+            if segment.lost:
+                return True
+            segment.waiting -= 1
+            segment.waiting_spans -= record.count
+            if segment.descriptor is None:
+                return False
+            try:
+                self._advance(segment, record.offset + _FRAME.size + record.length)
+            except OSError as error:
+                report_fault("farthing.sinks.spool.ack", error, self._counters)
+        return False
+
+    def adopt(self) -> list[Record]:
+        """Take over the oldest segment that a process left behind; give its requests in order."""
+        with self._lock:
+            for path, kind, tag in _segments(self.folder):
+                if tag == self._tag and path not in self._own:
+                    records = self._take_over(path, kind)
+                    if records:
+                        return records
+        return []
+
+    def keep_refused(self, record: Record, payload: bytes) -> None:
+        """Put aside a request that the receiver calls unreadable, so that somebody can look at it."""
+        self._quarantine(f"refused-{record.kind}-{time.time_ns():020d}-{uuid4().hex[:8]}.otlp", payload)
+
+    def close(self) -> None:
+        """Leave what nobody has taken to the next process."""
+        with self._lock:
+            for segment in list(self._own.values()):
+                if segment.waiting:
+                    self._release(segment)
+                else:
+                    self._remove(segment)
+            self._active.clear()
+
+    def abandon(self) -> None:
+        """Let go of the parent's files in a forked child, whatever its locks were doing."""
+        for segment in self._own.values():
+            descriptor, segment.descriptor = segment.descriptor, None
+            if descriptor is not None:
+                with suppress(OSError):
+                    os.close(descriptor)
+        self._own.clear()
+        self._active.clear()
+
+    def _append(self, record: Record, payload: bytes) -> None:
+        self._make_room(_FRAME.size + len(payload))
+        segment = self._active.get(record.kind)
+        if segment is None or segment.descriptor is None or segment.size >= self._segment_bytes:
+            segment = self._active[record.kind] = self._create(record.kind)
+        descriptor = cast("int", segment.descriptor)
+        frame = _FRAME.pack(_MARKER, len(payload), zlib.crc32(payload), record.count, time.time_ns()) + payload
+        try:
+            _write_all(descriptor, frame, segment.size)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, segment.size)
+            raise
+        record.segment, record.offset = segment, segment.size
+        segment.size += len(frame)
+        segment.waiting += 1
+        segment.waiting_spans += record.count
+
+    def _create(self, kind: Kind) -> _Segment:
+        """Make a segment; it gets its name once it is locked and whole, so that nobody takes it for a leftover."""
+        make_private_folder(self.folder)
+        self._made += 1
+        name = f"{kind}-{self._tag}-{self._began_ns:020d}-{self._made:06d}-{os.getpid()}-{uuid4().hex[:8]}.spool"
+        path = self.folder / name
+        hidden = self.folder / f".{name}"
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            with suppress(OSError):
+                lock_file(descriptor)  # where the file system knows no locks, nobody takes over either
+            _write_all(descriptor, _HEADER.pack(_MAGIC, _HEADER.size), 0)
+            hidden.rename(path)
+        except OSError:
+            os.close(descriptor)
+            with suppress(OSError):
+                hidden.unlink()
+            raise
+        segment = self._own[path] = _Segment(path, descriptor, kind, _HEADER.size)
+        return segment
+
+    def _advance(self, segment: _Segment, offset: int) -> None:
+        descriptor = cast("int", segment.descriptor)
+        if segment.waiting:
+            _write_all(descriptor, _HEADER.pack(_MAGIC, offset), 0)
+        elif segment is not self._active.get(segment.kind):
+            self._remove(segment)
+        elif segment.size >= _RESET_BYTES:
+            os.ftruncate(descriptor, _HEADER.size)
+            segment.size = _HEADER.size
+            _write_all(descriptor, _HEADER.pack(_MAGIC, segment.size), 0)
+        else:
+            _write_all(descriptor, _HEADER.pack(_MAGIC, segment.size), 0)
+
+    def _remove(self, segment: _Segment) -> None:
+        try:
+            if segment.damaged:
+                self._put_aside(segment.path)
+            else:
+                segment.path.unlink(missing_ok=True)
+        except OSError as error:
+            report_fault("farthing.sinks.spool.remove", error, self._counters)
+        self._release(segment)
+
+    def _release(self, segment: _Segment) -> None:
+        descriptor, segment.descriptor = segment.descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
+        self._own.pop(segment.path, None)
+        if self._active.get(segment.kind) is segment:
+            del self._active[segment.kind]
+
+    def _make_room(self, wanted_bytes: int) -> None:
+        own_bytes = sum(segment.size for segment in self._own.values())
+        now = time.monotonic()
+        if now - self._scanned_at > _SCAN_SECONDS:
+            self._scanned_at = now
+            self._foreign_bytes = max(0, _folder_bytes(self.folder) - own_bytes)
+        if own_bytes + self._foreign_bytes + wanted_bytes <= self._max_bytes:
+            return
+        self._scanned_at = now
+        excess = _folder_bytes(self.folder) + wanted_bytes - self._max_bytes
+        for path in sorted((self.folder / "quarantine").glob("*")):
+            if excess > 0:
+                excess -= _unlink(path)
+        for path, kind, _ in sorted(_segments(self.folder), key=lambda found: (_RANKS[found[1]], found[0].name)):
+            if excess <= 0:
+                break
+            excess -= self._give_up(path, kind, "room")
+        self._foreign_bytes = max(0, _folder_bytes(self.folder) - sum(s.size for s in self._own.values()))
+
+    def _give_up(self, path: Path, kind: Kind, why: str) -> int:
+        """Delete a segment that is ours or nobody's, count what was in it, and give the bytes gained."""
+        segment = self._own.get(path)
+        if segment is None:
+            records = self._take_over(path, kind)
+            segment = records[0].segment if records else None
+        if segment is None:
+            return 0
+        segment.lost = True
+        self._counters.add("exported", f"{_what(kind)}:lost", segment.waiting_spans or segment.waiting)
+        self._counters.last_error = f"farthing.sinks.spool: {kind} given up ({why}): {path.name}"
+        size = segment.size
+        self._remove(segment)
+        return size
+
+    def _take_over(self, path: Path, kind: Kind) -> list[Record]:
+        try:
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+        except OSError:
+            return []  # its owner has just finished with it, or it is not ours to read
+        try:
+            if not lock_file(descriptor):
+                os.close(descriptor)
+                return []
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or not status.st_nlink:
+                os.close(descriptor)
+                return []
+            segment = _Segment(path, descriptor, kind, status.st_size)
+            records = self._index(segment)
+        except OSError as error:
+            os.close(descriptor)
+            report_fault("farthing.sinks.spool.adopt", error, self._counters)
+            return []
+        self._own[path] = segment
+        if not records:
+            self._remove(segment)
+        elif time.time() - status.st_mtime > self._max_age_seconds:
+            self._give_up(path, kind, "age")
+            return []
+        return records
+
+    def _index(self, segment: _Segment) -> list[Record]:
+        """Find the frames of a segment that no receiver has taken."""
+        descriptor, size = cast("int", segment.descriptor), segment.size
+        head = os.pread(descriptor, _HEADER.size, 0)
+        if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+            segment.damaged = size > 0
+            self._counters.add("spool", "damaged")
+            return []
+        offset: int = _HEADER.unpack(head)[1]
+        records: list[Record] = []
+        while offset + _FRAME.size <= size:
+            marker, length, _, count, written_ns = _FRAME.unpack(os.pread(descriptor, _FRAME.size, offset))
+            if marker != _MARKER or length > _MAX_REQUEST_BYTES:
+                segment.damaged = True
+                self._counters.add("spool", "damaged")
+                break
+            if offset + _FRAME.size + length > size:
+                self._counters.add("spool", "torn")
+                break
+            record = Record(segment.kind, count, None, length)
+            record.segment, record.offset, record.written_ns = segment, offset, written_ns
+            records.append(record)
+            offset += _FRAME.size + length
+        segment.waiting = len(records)
+        segment.waiting_spans = sum(record.count for record in records)
+        return records
+
+    def _put_aside(self, path: Path) -> None:
+        folder = self.folder / "quarantine"
+        make_private_folder(folder)
+        path.rename(folder / path.name)
+        report_problem("farthing.sinks.spool", f"a damaged segment is quarantined: {path.name}", self._counters)
+
+    def _quarantine(self, name: str, payload: bytes) -> None:
+        folder = self.folder / "quarantine"
+        try:
+            make_private_folder(folder)
+            if _folder_bytes(folder) + len(payload) > _QUARANTINE_BYTES:
+                return
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                _write_all(descriptor, payload, 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            report_fault("farthing.sinks.spool.quarantine", error, self._counters)
+
+
+def spool_contents(folder: Path) -> dict[str, int]:
+    """Say what waits in a spool folder, for whoever looks at it from outside: segments, bytes, quarantined files.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    waiting = [path for path, _, _ in _segments(folder)]
+    sizes = [path.stat().st_size for path in waiting if path.exists()]
+    quarantine = folder / "quarantine"
+    return {
+        "segments": sum(size > _HEADER.size for size in sizes),
+        "bytes": sum(sizes),
+        "quarantined": len(list(quarantine.iterdir())) if quarantine.is_dir() else 0,
+    }
+
+
+def _segments(folder: Path) -> list[tuple[Path, Kind, str]]:
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
+    except OSError:
+        return []
+    matches = ((folder / name, _NAME.fullmatch(name)) for name in names)
+    return [(path, cast("Kind", match[1]), match[2]) for path, match in matches if match is not None]
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in (*folder.glob("*"), *folder.glob("quarantine/*")):
+        with suppress(OSError):
+            total += path.lstat().st_size
+    return total
+
+
+def _unlink(path: Path) -> int:
+    try:
+        size = path.lstat().st_size
+        path.unlink()
+    except OSError:
+        return 0
+    return size
+
+
+def _what(kind: Kind) -> str:
+    return "metrics" if kind == "metrics" else "spans"
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], offset + written)
