@@ -25,6 +25,9 @@ _GATHER_SECONDS: Final = 0.05
 _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
+_FORK_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 5.0
+_PROGRESS_SECONDS: Final = 0.5
 
 
 class Delivery:
@@ -56,6 +59,8 @@ class Delivery:
         self._queue: deque[Event | threading.Event] = deque()
         self._wake = threading.Event()
         self._lock = threading.Lock()
+        self._busy = threading.Lock()
+        self._held_for_fork = False
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._pid = os.getpid()
@@ -96,14 +101,40 @@ class Delivery:
         return done.wait(max(timeout, 0.0))
 
     def stop(self, timeout: float) -> bool:
-        """Flush, then end the worker."""
+        """Flush, then end the worker.
+
+        A queue that is getting shorter gets some more time: writing bills down needs no backend. The worker is waited
+        for, as the interpreter kills a daemon thread wherever it is, and the process too if that is in native code.
+        """
         flushed = self.flush(timeout)
+        patient_until = time.monotonic() + _PATIENCE_SECONDS
+        waiting = len(self._queue)
+        while not flushed and waiting and time.monotonic() < patient_until:
+            flushed = self.flush(_PROGRESS_SECONDS)
+            if waiting <= (waiting := len(self._queue)):
+                break
         self._stopping = True
         self._wake.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(0.2)
+            thread.join(_IDLE_SECONDS)
+        for item in tuple(self._queue):
+            if not isinstance(item, threading.Event):
+                self._counters.add("dropped", f"process-ended:{item[0]}")
         return flushed
+
+    def before_fork(self) -> None:
+        """Let the worker come to rest, so that a child is not born with locks held by a thread that it does not have.
+
+        Locks of imports among them: the first batch loads the SDK and the prices.
+        """
+        self._held_for_fork = self._busy.acquire(timeout=_FORK_SECONDS)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the worker go on."""
+        if self._held_for_fork:
+            self._held_for_fork = False
+            self._busy.release()
 
     def after_fork_in_child(self) -> None:
         """Begin again: what the parent queued is the parent's to deliver."""
@@ -133,12 +164,14 @@ class Delivery:
             if time.monotonic() - last_tick >= _IDLE_SECONDS:
                 last_tick = time.monotonic()
                 self._safely(lambda: self._tick(False))
-            if self._stopping and not self._queue:
+            if self._stopping:
                 return
 
     def _drain(self) -> None:
         batch: list[Event] = []
         while self._queue:
+            if self._stopping and not batch:
+                return
             item = self._queue.popleft()
             if isinstance(item, threading.Event):
                 self._safely(lambda batch=batch: self._handle(batch))
@@ -154,13 +187,24 @@ class Delivery:
             self._safely(lambda: self._handle(batch))
 
     def _safely(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 - the worker must outlive any fault
-            report_fault("farthing.delivery", error, self._counters)
+        with self._busy:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - the worker must outlive any fault
+                report_fault("farthing.delivery", error, self._counters)
 
 
 _alive: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for delivery in list(_alive):
+        delivery.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for delivery in list(_alive):
+        delivery.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
@@ -169,4 +213,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections import deque
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from opentelemetry import metrics, trace
@@ -84,6 +85,10 @@ class Telemetry:
         self._ended: deque[ReadableSpan] = deque()
         self._spans: Shipper | None = None
         self._metrics: Shipper | None = None
+        if self.destination("TRACES") is not None:
+            # The SDK imports this, and it refuses to be imported once the process is ending: a script that is over
+            # before the worker had its turn would export nothing.
+            import_module("concurrent.futures.thread")
 
     def destination(self, signal: str) -> str | None:
         """Give the URL that our own exporter sends a signal to, or None where we have none."""
@@ -196,12 +201,21 @@ class Telemetry:
                     self._spans.put(kind, request, len(chunk))
 
     def _resource(self) -> Resource:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the SDK is loaded when first needed
+        from opentelemetry.sdk.resources import (  # noqa: PLC0415 - the SDK is loaded when first needed
+            OTELResourceDetector,
+            Resource,
+        )
 
         attributes = {"service.instance.id": self._instance_id}
         if self.service_name is not None:
             attributes["service.name"] = self.service_name
-        return Resource.create(attributes)
+        try:
+            return Resource.create(attributes)
+        except RuntimeError:
+            # It asks its detectors in a pool of threads, and there are none any more in a script that is over before
+            # the worker had its turn. What the variables say is known without.
+            told = OTELResourceDetector().detect()
+            return Resource({"service.name": "unknown_service"}).merge(told).merge(Resource(attributes))
 
     def _private_tracing(self) -> TracerProvider | None:
         url = self.destination("TRACES")

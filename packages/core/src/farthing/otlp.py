@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -139,6 +140,9 @@ class Connection:
     """
 
     def __init__(self, destination: Destination) -> None:
+        # Loaded here and not by the first request: a child that is forked during an import never gets to the module.
+        for name in ("encodings.idna", "urllib.request"):
+            import_module(name)
         self.destination: Final = destination
         self._http: http.client.HTTPConnection | None = None
         self._busy_since: float | None = None
@@ -300,18 +304,18 @@ def _tls(destination: Destination) -> ssl.SSLContext:
 
 
 def spans_in(request: bytes) -> int:
-    """Count the spans of an encoded export request."""
-    return sum(len(scope.spans) for resource in _parsed(request).resource_spans for scope in resource.scope_spans)
+    """Count the spans of an encoded export request; one that cannot be read counts as one."""
+    parsed = _parsed(request)
+    if parsed is None:
+        return 1
+    return sum(len(scope.spans) for resource in parsed.resource_spans for scope in resource.scope_spans)
 
 
 def halves(request: bytes) -> tuple[bytes, ...]:
     """Split an export request in two; one of a single span gives nothing, as does one that cannot be read."""
-    try:
-        first, second = _parsed(request), _parsed(request)
-    except ValueError:
-        return ()
+    first, second = _parsed(request), _parsed(request)
     middle = spans_in(request) // 2
-    if not middle:
+    if first is None or second is None or not middle:
         return ()
     for half, (low, high) in ((first, (0, middle)), (second, (middle, None))):
         number = 0
@@ -326,13 +330,14 @@ def halves(request: bytes) -> tuple[bytes, ...]:
 
 def rejected_spans(answer: bytes) -> int:
     """Count the spans that a receiver rejects in an answer that is otherwise a success."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - see _parsed
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - see _parsed
         ExportTraceServiceResponse,
     )
 
     try:
         return max(0, ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans)
-    except ValueError:  # some receivers answer in JSON or in words
+    except DecodeError:  # some receivers answer in JSON or in words
         return 0
 
 
@@ -340,9 +345,13 @@ def _below(index: int, high: int | None) -> bool:
     return high is None or index < high
 
 
-def _parsed(request: bytes) -> ExportTraceServiceRequest:
+def _parsed(request: bytes) -> ExportTraceServiceRequest | None:
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - only where one is refused
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - only where one is refused
         ExportTraceServiceRequest,
     )
 
-    return ExportTraceServiceRequest.FromString(request)
+    try:
+        return ExportTraceServiceRequest.FromString(request)
+    except DecodeError:
+        return None

@@ -196,6 +196,11 @@ class Runtime:
 
 _lock: Final = threading.RLock()
 _runtime: Runtime | None = None
+_held_for_fork = False
+_ending: threading.Event = threading.Event()
+_ending.set()
+_ENDING_SECONDS: Final = 10.0
+_FORK_SECONDS: Final = 5.0
 
 
 def configure(
@@ -319,18 +324,24 @@ def shutdown(timeout: float | None = None) -> bool:
     Raises:
         Nothing.
     """
-    global _runtime
+    global _runtime, _ending  # noqa: PLW0603 - one process, one end at a time
     with _lock:
         standing, _runtime = _runtime, None
+        ending = _ending if standing is None else threading.Event()
+        _ending = ending
     if standing is None:
         forget_logged()
-        return True
-    seconds = standing.settings.exit_timeout_seconds if timeout is None else timeout
-    deadline = time.monotonic() + seconds
-    flushed = standing.flush(seconds)
-    closed = standing.close(max(0.0, deadline - time.monotonic()))
-    forget_logged()
-    return closed and flushed
+        # Who ends second waits for the first: it would take the process away from under it.
+        return ending.wait(_ENDING_SECONDS if timeout is None else timeout)
+    try:
+        seconds = standing.settings.exit_timeout_seconds if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        flushed = standing.flush(seconds)
+        closed = standing.close(max(0.0, deadline - time.monotonic()))
+        forget_logged()
+        return closed and flushed
+    finally:
+        ending.set()
 
 
 def health() -> Health:
@@ -435,12 +446,27 @@ def _watch_for_the_end(settings: Settings) -> None:
         deliver_on_sigterm(shutdown)
 
 
+def _before_fork() -> None:
+    """Let a thread that configures finish: the child would be born in the middle of its imports, and wait for ever."""
+    global _held_for_fork  # noqa: PLW0603 - one process, one fork at a time
+    _held_for_fork = _lock.acquire(timeout=_FORK_SECONDS)
+
+
+def _after_fork_in_parent() -> None:
+    global _held_for_fork  # noqa: PLW0603 - see above
+    if _held_for_fork:
+        _held_for_fork = False
+        _lock.release()
+
+
 def _after_fork_in_child() -> None:
     """Begin anew in a child: its calls are its own, and so are its files, counters, exporters and instance id."""
-    global _runtime, _lock  # noqa: PLW0603 - the parent's lock may have been held at the fork
+    global _runtime, _lock, _ending  # noqa: PLW0603 - the parent's lock may have been held at the fork
     standing, _runtime = _runtime, None
     _lock = threading.RLock()  # type: ignore[misc] - see above
     counters.reset()
+    _ending = threading.Event()
+    _ending.set()
     if standing is not None:
         standing.abandon()
         _runtime = Runtime(standing.settings, explicit=standing.explicit, providers=standing.telemetry.given)
@@ -448,4 +474,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

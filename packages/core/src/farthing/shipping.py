@@ -152,6 +152,8 @@ class Shipper:
             left = list(self._waiting)
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
+        else:
+            self._connection.close()
         lost = sum(record.count for record in left if record.segment is None and not self._spooled_late(record))
         if lost:
             self._counters.add("exported", f"{self._word}:lost", lost)
@@ -257,6 +259,7 @@ class Shipper:
                     self._changed.wait_for(
                         lambda put=put, asked=asked: self._closing or self._put != put or self._asked != asked, wait
                     )
+        self._connection.close()
 
     def _step(self, deadline: float | None) -> float:
         """Do what is due; give the seconds until something may be."""

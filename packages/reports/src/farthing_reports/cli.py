@@ -43,7 +43,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-ledger_app: Final = typer.Typer(help="The ledger: where it is.", no_args_is_help=True)
+ledger_app: Final = typer.Typer(help="The ledger: where it is, and how it is kept small.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(prices_app, name="prices")
 
@@ -210,6 +210,48 @@ def ledger_path(ledger: LedgerOption = None) -> None:
     if folder is None:
         raise CommandError('ledger: is "off", so there is no folder; remove FARTHING_LEDGER=off or the key ledger')
     typer.echo(folder)
+
+
+@ledger_app.command("compact")
+def ledger_compact(
+    *,
+    today: Annotated[bool, typer.Option("--today", help="Today's finished files too; else only past days.")] = False,
+    ledger: LedgerOption = None,
+) -> None:
+    """Turn finished files into one Parquet file a day; reports read both.
+
+    A file goes only after every line of it was read back, and never while a process writes to it. It may be run at any
+    time, twice or interrupted.
+
+    **Example:** `farthing ledger compact`
+    """
+    from farthing_reports.commands import run_compact  # noqa: PLC0415 - see above
+
+    run_compact(today_too=today, ledger=ledger, now=datetime.now(UTC))
+
+
+@app.command()
+def replay(
+    *,
+    since: Annotated[str, typer.Option(metavar="WHEN", help="Calls from here on: 7d, 24h, 2026-11-24.")],
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Calls before this moment.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Base URL of an OTLP/HTTP receiver; without it, the one configured."),
+    ] = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Send calls of the ledger to an OTLP endpoint again, as the spans they were: same ids, same times.
+
+    **Examples**
+
+    `farthing replay --since 2h`
+
+    `farthing replay --since 2026-11-24 --until 2026-11-25 --endpoint http://localhost:4318`
+    """
+    from farthing_reports.commands import run_replay  # noqa: PLC0415 - see above
+
+    run_replay(since=since, until=until, endpoint=endpoint, ledger=ledger, now=datetime.now(UTC))
 
 
 @app.command()

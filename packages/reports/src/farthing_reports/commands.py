@@ -13,7 +13,7 @@ from farthing.settings import load_settings
 from farthing_reports import render
 from farthing_reports.faults import CommandError
 from farthing_reports.keys import Key, Vocabulary
-from farthing_reports.ledger import Ledger, find_ledger
+from farthing_reports.ledger import Ledger, find_ledger, ledger_location
 from farthing_reports.moments import parse_moment
 from farthing_reports.report import Report, aggregate, names_in, total
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-__all__ = ["run_doctor", "run_price", "run_report", "run_trace"]
+__all__ = ["run_compact", "run_doctor", "run_price", "run_replay", "run_report", "run_trace"]
 
 _NOTHING: Final = "Nothing has been recorded there yet. Run your application with farthing, or name a folder: --ledger"
 
@@ -73,6 +73,53 @@ def run_trace(wanted: str | None, *, ledger: Path | None) -> None:
     console.print(trace_tree(trace))
     if damaged:
         render.stderr().print(f"{render.plural(damaged, 'damaged line')} of this trace left out", style="yellow")
+
+
+def run_compact(*, today_too: bool, ledger: Path | None, now: datetime) -> None:
+    """Compact the ledger and say what became of it.
+
+    Raises:
+        FarthingError: The ledger is off, cannot be written, or somebody else compacts it.
+    """
+    from farthing_reports.compact import compact  # noqa: PLC0415 - only this command writes
+
+    folder, _ = ledger_location(ledger)
+    if folder is None or not folder.is_dir():
+        raise CommandError(f"{folder or 'the ledger'}: is no folder, so there is nothing to compact")
+    done = compact(folder, now=now, today_too=today_too)
+    typer.echo(
+        f"{render.plural(done.segments, 'file')} with {render.plural(done.lines, 'line')} are now "
+        f"{render.plural(done.files, 'Parquet file')}: {done.bytes_before / 1e6:,.1f} MB became "
+        f"{done.bytes_after / 1e6:,.1f} MB."
+        if done.segments
+        else "Nothing to compact."
+    )
+    if done.busy:
+        typer.echo(f"{render.plural(done.busy, 'file')} of processes that still run stay as they are.")
+    for name, reason in done.left.items():
+        render.stderr().print(f"{name}: {reason}", markup=False, style="yellow")
+
+
+def run_replay(*, since: str, until: str | None, endpoint: str | None, ledger: Path | None, now: datetime) -> None:
+    """Send a range of the ledger again and say how much.
+
+    Raises:
+        FarthingError: An option cannot be used, or the endpoint does not take it.
+    """
+    from farthing_reports.endpoints import destination  # noqa: PLC0415 - only where something is sent
+    from farthing_reports.replay import replay  # noqa: PLC0415 - as above
+
+    start = parse_moment(since, now=now, option="--since")
+    end = None if until is None else parse_moment(until, now=now, option="--until")
+    settings = load_settings({})
+    url = f"{endpoint.rstrip('/')}/v1/traces" if endpoint is not None else destination("TRACES", settings)
+    if url is None:
+        raise CommandError("--endpoint: is missing, and no OTEL_* variable names one; write e.g. http://localhost:4318")
+    done = replay(find_ledger(ledger), url, prefix=settings.attribution_prefix, since=start, until=end)
+    typer.echo(f"{render.plural(done.sent, 'call')} sent to the endpoint again.")
+    for count, what in ((done.refused, "refused by the receiver"), (done.damaged, "damaged and left out")):
+        if count:
+            render.stderr().print(f"{render.plural(count, 'call')} {what}", style="yellow")
 
 
 def run_doctor(*, form: str) -> bool:

@@ -1,7 +1,8 @@
-"""The ledger as DuckDB sees it: a folder of JSON lines, read in one streaming pass, whatever a crash left in it."""
+"""The ledger as DuckDB sees it: JSON lines and compacted days, read in one streaming pass, whatever a crash left."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ from farthing_reports.progress import watched
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-__all__ = ["Ledger", "find_ledger", "ledger_location", "quoted"]
+__all__ = ["JOURNALS", "Ledger", "connection", "find_ledger", "ledger_location", "quoted", "text_literal"]
 
-PATTERN: Final = "calls-*.jsonl"
+PATTERNS: Final = ("calls-*.jsonl", "calls-*.parquet")
+JOURNALS: Final = ".compact-*.json"
+"""Each names a Parquet file and the segments that it stands for, while both are there."""
 LONGEST_LINE_BYTES: Final = 1 << 24
 """A Call's line is a few kilobytes; what is longer than this is none, and DuckDB would stop at it."""
 _BLOCK_BYTES: Final = 1 << 22
@@ -62,15 +65,15 @@ class Ledger:
         """
         if not self.files:
             return [], {}
-        with _connection() as connection:
+        with connection() as database:
             try:
-                return _run(connection, sql, columns, self.files, parameters), {}
+                return _run(database, sql, columns, self.files, parameters), {}
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error):
                     raise
             with tempfile.TemporaryDirectory(prefix="farthing-report-") as folder:
                 files, skipped = _without_long_lines(self.files, Path(folder))
-                return _run(connection, sql, columns, files, parameters), skipped
+                return _run(database, sql, columns, files, parameters), skipped
 
 
 def ledger_location(given: Path | None) -> tuple[Path | None, str]:
@@ -100,7 +103,7 @@ def find_ledger(given: Path | None) -> Ledger:
     if folder is None:
         raise CommandError('ledger: is "off", so there is nothing to read; name a folder with --ledger FOLDER')
     try:
-        found = [folder] if folder.is_file() else sorted(path for path in folder.glob(PATTERN) if path.is_file())
+        found = [folder] if folder.is_file() else _listed(folder)
         if not found and folder.is_dir():
             next(folder.iterdir(), None)  # glob() is silent about a folder that may not be listed
     except OSError as error:
@@ -116,6 +119,20 @@ def find_ledger(given: Path | None) -> Ledger:
     return Ledger(folder, tuple(files), unreadable)
 
 
+def _listed(folder: Path) -> list[Path]:
+    """List the files of a folder without the segments for which a Parquet file already stands."""
+    replaced: set[str] = set()
+    for journal in folder.glob(JOURNALS):
+        try:
+            told: dict[str, Any] = json.loads(journal.read_text())
+            if (folder / str(told["target"])).is_file():
+                replaced.update(str(name) for name in told["segments"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # somebody else's, or torn: then its Parquet file is not there yet either
+    paths = (path for pattern in PATTERNS for path in folder.glob(pattern))
+    return sorted(path for path in paths if path.name not in replaced and path.is_file())
+
+
 def quoted(name: str) -> str:
     """Quote an identifier for SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -127,37 +144,64 @@ def text_literal(text: str) -> str:
 
 
 @contextmanager
-def _connection() -> Generator[duckdb.DuckDBPyConnection]:
+def connection() -> Generator[duckdb.DuckDBPyConnection]:
     """Open a database in memory that spills into a temporary folder, never into the working directory."""
     with (
         tempfile.TemporaryDirectory(prefix="farthing-report-") as spill,
-        duckdb.connect(config={"temp_directory": spill, "memory_limit": _MEMORY}) as connection,
+        duckdb.connect(config={"temp_directory": spill, "memory_limit": _MEMORY}) as database,
     ):
-        connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
-        threads = connection.execute("SELECT current_setting('threads')").fetchone()
+        database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        threads = database.execute("SELECT current_setting('threads')").fetchone()
         if threads is not None and int(threads[0]) > _THREADS:  # each of them holds buffers of its own
-            connection.execute(f"SET threads = {_THREADS}")
-        yield connection
+            database.execute(f"SET threads = {_THREADS}")
+        yield database
 
 
 def _run(
-    connection: duckdb.DuckDBPyConnection,
+    database: duckdb.DuckDBPyConnection,
     sql: str,
     columns: Mapping[str, str],
     files: Sequence[Path],
     parameters: Sequence[object],
 ) -> list[tuple[Any, ...]]:
-    # DuckDB takes a path that exists as written for that file, whatever pattern it may look like.
-    listed = "[" + ", ".join(text_literal(str(path.absolute())) for path in files) + "]"
+    segments = [path for path in files if path.suffix != ".parquet"]
+    compacted = [path for path in files if path.suffix == ".parquet"]
+    sources = [_segment_rows(segments, columns)] if segments else []
+    sources += [_compacted_rows(compacted, columns)] if compacted else []
+    statement = f"WITH lines AS ({' UNION ALL '.join(sources)}) {sql}"
+    with watched(database, files):
+        return database.execute(statement, list(parameters)).fetchall()
+
+
+def _segment_rows(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {LONGEST_LINE_BYTES}"
-    if columns:
-        typed = ", ".join(f"{quoted(name)}: {text_literal(kind)}" for name, kind in columns.items())
-        source = f"read_json({listed}, {options}, filename = true, columns = {{{typed}}})"
-    else:
-        source = f"read_json_objects({listed}, {options})"
-    statement = f"WITH lines AS (SELECT * FROM {source}) {sql}"  # noqa: S608 - all parts are quoted above
-    with watched(connection, files):
-        return connection.execute(statement, list(parameters)).fetchall()
+    if not columns:
+        return f"SELECT json FROM read_json_objects({_file_list(files)}, {options})"  # noqa: S608 - quoted
+    typed = ", ".join(f"{quoted(name)}: {text_literal(kind)}" for name, kind in columns.items())
+    chosen = ", ".join(quoted(name) for name in columns)
+    return (
+        f"SELECT {chosen}, filename FROM "  # noqa: S608 - quoted
+        f"read_json({_file_list(files)}, {options}, filename = true, columns = {{{typed}}})"
+    )
+
+
+def _compacted_rows(files: Sequence[Path], columns: Mapping[str, str]) -> str:
+    """Read the lines that a Parquet file holds as if they were a segment's; one that is no JSON is a row of nulls."""
+    source = f"read_parquet({_file_list(files)}, filename = true)"
+    line = "CASE WHEN json_valid(line) THEN line::JSON END"
+    if not columns:
+        return f"SELECT {line} AS json FROM {source}"  # noqa: S608 - quoted
+    structure = text_literal(json.dumps(dict(columns)))
+    chosen = ", ".join(f"fields.{quoted(name)} AS {quoted(name)}" for name in columns)
+    return (
+        f"SELECT {chosen}, filename FROM "  # noqa: S608 - quoted
+        f"(SELECT json_transform({line}, {structure}) AS fields, filename FROM {source})"
+    )
+
+
+def _file_list(files: Sequence[Path]) -> str:
+    # DuckDB takes a path that exists as written for that file, whatever pattern it may look like.
+    return "[" + ", ".join(text_literal(str(path.absolute())) for path in files) + "]"
 
 
 def _without_long_lines(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, int]]:
@@ -165,7 +209,7 @@ def _without_long_lines(files: Sequence[Path], folder: Path) -> tuple[list[Path]
     usable: list[Path] = []
     skipped: dict[str, int] = {}
     for path in files:
-        if not _has_long_line(path):
+        if path.suffix == ".parquet" or not _has_long_line(path):
             usable.append(path)
             continue
         copy = folder / path.name

@@ -6,6 +6,7 @@ Spans are made on the worker with explicit times; no context is ever attached, s
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import AttributeValue
 
@@ -26,6 +29,9 @@ __all__ = ["OpenSpan", "Rollup", "SpanSink"]
 
 _MAX_NAMED: Final = 4_096
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_VERSION: Final = "0.1.0"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR: Final = Status(StatusCode.ERROR)
 
 
@@ -160,6 +166,38 @@ class SpanSink:
         finally:
             span.end(end_time=ended_ns)
 
+    def replayed(self, call: Call, resource: Resource) -> ReadableSpan:
+        """Make the span of a call that is over, with its own ids and times, as it was made then.
+
+        Args:
+            call: From the ledger.
+            resource: The service that made the call.
+
+        Raises:
+            ValueError: An id of the call is no hexadecimal number.
+        """
+        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415 - the SDK is loaded when first needed
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415 - see above
+
+        trace_id, parent_id = int(call.trace_id, 16), int(call.parent_span_id or "0", 16)
+        attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: call.operation}
+        if call.provider is not None:
+            attributes[semconv.PROVIDER_NAME] = call.provider
+        if call.request_model is not None:
+            attributes[semconv.REQUEST_MODEL] = call.request_model
+        return ReadableSpan(
+            name=f"{call.operation} {call.request_model}" if call.request_model else call.operation,
+            context=SpanContext(trace_id, int(call.span_id, 16), is_remote=False, trace_flags=_SAMPLED),
+            parent=SpanContext(trace_id, parent_id, is_remote=False) if parent_id else None,
+            resource=resource,
+            attributes=attributes | self._call_attributes(call),
+            kind=SpanKind.CLIENT,
+            status=_ERROR if call.outcome == "error" else Status(),
+            start_time=_nanoseconds(call.started_at),
+            end_time=_nanoseconds(call.ended_at),
+            instrumentation_scope=InstrumentationScope("farthing", _VERSION),
+        )
+
     def _attribution(self, attribution: Attribution) -> dict[str, AttributeValue]:
         """Name the tags, once for each set of tags: the policy gives equal tags as one object."""
         known = self._named.get(id(attribution))
@@ -228,3 +266,7 @@ class SpanSink:
             attributes[f"{self._cost_prefix}.price_version"] = provenance.data_version
         if provenance.effective_from is not None:
             attributes[f"{self._cost_prefix}.effective_from"] = provenance.effective_from
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
@@ -12,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -48,6 +49,7 @@ class ReceivedPoint:
     attributes: Mapping[str, Value]
     value: float
     count: int
+    resource: Mapping[str, Value]
 
 
 @dataclass(slots=True)
@@ -64,22 +66,45 @@ class OtlpReceiver:
     Args:
         status: What to answer; anything but 200 plays a backend in trouble.
         port: 0 picks a free one.
+        retry_after: The Retry-After header of an answer that is not 200.
+        delay_seconds: How long each answer takes.
+        refuses: Says of a request whether it is answered with 400, as one that cannot be read.
     """
 
-    def __init__(self, *, status: int = 200, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        status: int = 200,
+        port: int = 0,
+        retry_after: str | None = None,
+        delay_seconds: float = 0.0,
+        refuses: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.status = status
+        self.retry_after = retry_after
+        self.delay_seconds = delay_seconds
+        self.requests = 0
+        """Requests so far, whatever the answer was."""
         self._received = _Received()
         self._lock = threading.Lock()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                if receiver.status == 200:  # noqa: PLR2004 - HTTP
+                receiver.requests += 1
+                if receiver.delay_seconds:
+                    time.sleep(receiver.delay_seconds)
+                status = 400 if refuses is not None and refuses(body) else receiver.status
+                if status == 200:  # noqa: PLR2004 - HTTP
                     receiver._keep(self.path, dict(self.headers), body)
-                self.send_response(receiver.status)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
+                if receiver.retry_after is not None:
+                    self.send_header("Retry-After", receiver.retry_after)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
@@ -104,6 +129,12 @@ class OtlpReceiver:
         """The data points of the last batch of metrics; they are cumulative."""
         with self._lock:
             return tuple(self._received.points[-1]) if self._received.points else ()
+
+    @property
+    def batches(self) -> tuple[tuple[ReceivedPoint, ...], ...]:
+        """The data points of every batch of metrics, in order of arrival."""
+        with self._lock:
+            return tuple(tuple(points) for points in self._received.points)
 
     @property
     def bodies(self) -> tuple[bytes, ...]:
@@ -159,16 +190,21 @@ def _spans(request: ExportTraceServiceRequest) -> Iterable[ReceivedSpan]:
 
 def _points(request: ExportMetricsServiceRequest) -> Iterable[ReceivedPoint]:
     for resource_metrics in request.resource_metrics:
+        resource = _attributes(resource_metrics.resource.attributes)
         for scope_metrics in resource_metrics.scope_metrics:
             for metric in scope_metrics.metrics:
-                yield from _metric_points(metric)
+                yield from _metric_points(metric, resource)
 
 
-def _metric_points(metric: Metric) -> Iterable[ReceivedPoint]:
-    for number in metric.sum.data_points:
-        value = number.as_double if number.HasField("as_double") else float(number.as_int)
+def _metric_points(metric: Metric, resource: Mapping[str, Value]) -> Iterable[ReceivedPoint]:
+    for number in (*metric.sum.data_points, *metric.gauge.data_points):
         yield ReceivedPoint(
-            metric=metric.name, unit=metric.unit, attributes=_attributes(number.attributes), value=value, count=1
+            metric=metric.name,
+            unit=metric.unit,
+            attributes=_attributes(number.attributes),
+            value=number.as_double if number.HasField("as_double") else float(number.as_int),
+            count=1,
+            resource=resource,
         )
     for histogram in metric.histogram.data_points:
         yield ReceivedPoint(
@@ -177,6 +213,7 @@ def _metric_points(metric: Metric) -> Iterable[ReceivedPoint]:
             attributes=_attributes(histogram.attributes),
             value=histogram.sum,
             count=histogram.count,
+            resource=resource,
         )
 
 

@@ -1,0 +1,278 @@
+"""What could not be sent waits on disk, within bounds, and leaves in order, once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from farthing.counting import Counters
+from farthing.otlp import Destination, halves, spans_in
+from farthing.shipping import Shipper
+from farthing.sinks.spool import Record, Spool, spool_contents
+from farthing.testing.receiver import OtlpReceiver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAG = "0a1b2c3d"
+
+
+def spool_in(folder: Path, counters: Counters | None = None, *, max_bytes: int = 64 << 20) -> Spool:
+    """Make a spool as one process would."""
+    return Spool(folder, tag=TAG, max_bytes=max_bytes, max_age_seconds=3600, counters=counters or Counters())
+
+
+def request(*names: str) -> bytes:
+    """Encode spans with these names."""
+    made = ExportTraceServiceRequest()
+    for name in names:
+        span = made.resource_spans.add().scope_spans.add().spans.add()
+        span.name = name
+        span.span_id = name.encode().ljust(8, b"\0")[:8]
+    return made.SerializeToString()
+
+
+def shipper(receiver: OtlpReceiver, spool: Spool | None, counters: Counters) -> Shipper:
+    """Make a sending thread for spans."""
+    destination = Destination.of("TRACES", f"{receiver.endpoint}/v1/traces", environ={})
+    return Shipper(destination, word="spans", spool=spool, counters=counters)
+
+
+def flush(made: Shipper, seconds: float = 10.0) -> bool:
+    """Send everything now."""
+    return made.wait(made.ask(), seconds)
+
+
+def adopt_all(spool: Spool) -> list[bytes | None]:
+    """Take over everything that other processes left."""
+    found: list[Record] = []
+    while records := spool.adopt():
+        found += records
+    return [spool.read(record) for record in found]
+
+
+def test_what_one_process_leaves_another_takes_over_in_order(tmp_path: Path) -> None:
+    """A restarted service must send what the outage kept its predecessor from sending."""
+    first = spool_in(tmp_path)
+    for number in range(20):
+        first.append("bills", f"{number}".encode(), 1)
+    second = spool_in(tmp_path)
+    assert second.adopt() == []
+    first.close()
+    assert adopt_all(second) == [f"{number}".encode() for number in range(20)]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_what_was_taken_is_not_sent_again_after_a_crash(tmp_path: Path) -> None:
+    """A bill that arrives twice is a wrong bill for a backend that does not look at span ids."""
+    first = spool_in(tmp_path)
+    records = [first.append("bills", f"{number}".encode(), 1) for number in range(5)]
+    for record in records[:3]:
+        first.done(record)
+    first.abandon()
+    assert adopt_all(spool_in(tmp_path)) == [b"3", b"4"]
+
+
+def test_everything_taken_leaves_no_file(tmp_path: Path) -> None:
+    """A healthy service must not fill the disk."""
+    spool = spool_in(tmp_path)
+    for number in range(3000):
+        spool.done(spool.append("bills" if number % 2 else "structure", b"x" * 1000, 1))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1 << 20
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_spool_parts_with_structure_before_bills_and_counts_both(tmp_path: Path) -> None:
+    """What must be lost is lost in the stated order, and said."""
+    counters = Counters()
+    spool = spool_in(tmp_path, counters, max_bytes=1 << 20)
+    for _ in range(8):
+        spool.append("bills", b"b" * 60_000, 10)
+        spool.append("structure", b"s" * 60_000, 10)
+    for _ in range(8):
+        spool.append("bills", b"b" * 60_000, 10)
+    lost = counters.by_reason("exported")["spans:lost"]
+    kinds = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert "bills" in kinds
+    assert kinds.count("structure") < 8
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+    spool.close()
+    left = spool_in(tmp_path, max_bytes=1 << 20)
+    kept: list[Record] = []
+    while records := left.adopt():
+        kept += records
+    assert sum(record.count for record in kept) + lost == 240
+    assert sum(record.count for record in kept if record.kind == "bills") == 160
+    for _ in range(20):
+        spool.append("bills", b"b" * 60_000, 10)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept", "counted", "quarantined"),
+    [
+        ("torn", 2, "torn", 0),
+        ("flipped", 2, None, 1),
+        ("garbage behind", 3, "damaged", 1),
+        ("no header", 0, "damaged", 1),
+        ("empty", 0, "damaged", 0),
+    ],
+)
+def test_a_damaged_segment_gives_what_is_whole(
+    tmp_path: Path, damage: str, kept: int, counted: str | None, quarantined: int
+) -> None:
+    """A crash, a bad disk or somebody's editor must not stop the rest, nor pass unseen."""
+    spool = spool_in(tmp_path)
+    for number in range(3):
+        spool.append("bills", f"payload {number}".encode(), 1)
+    spool.close()
+    (path,) = tmp_path.glob("*.spool")
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "torn": data[:-3],
+            "flipped": data.replace(b"payload 1", b"payload X"),
+            "garbage behind": data + b"\xff" * 100,
+            "no header": b"not a spool at all, but long enough to be one",
+            "empty": b"",
+        }[damage]
+    )
+    counters = Counters()
+    heir = spool_in(tmp_path, counters)
+    records: list[Record] = []
+    while found := heir.adopt():
+        records += found
+    payloads = [heir.read(record) for record in records]
+    assert len([payload for payload in payloads if payload is not None]) == kept
+    for record in records:
+        heir.done(record)
+    heir.close()
+    assert spool_contents(tmp_path)["quarantined"] == quarantined
+    assert counted is None or counters.by_reason("spool") == {counted: 1}
+    assert counted is not None or counters.by_reason("exported") == {"spans:damaged": 1}
+
+
+def test_a_segment_is_for_its_receiver_alone(tmp_path: Path) -> None:
+    """Two applications of a machine share the folder; one's spans must not leave with the other's key."""
+    mine = Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret1"})
+    other = Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret2"})
+    assert mine.tag != other.tag
+    first = Spool(tmp_path, tag=mine.tag, max_bytes=1 << 20, max_age_seconds=60, counters=Counters())
+    first.append("bills", b"x", 1)
+    first.close()
+    assert Spool(tmp_path, tag=other.tag, max_bytes=1 << 20, max_age_seconds=60, counters=Counters()).adopt() == []
+    assert "secret1" not in repr(mine)
+
+
+def test_headers_do_not_leave_for_another_host() -> None:
+    """OTEL_EXPORTER_OTLP_HEADERS is a credential of the host beside it."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://vendor.example", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s%3D1"}
+    assert Destination.of("TRACES", "https://vendor.example/v1/traces", environ).headers == {"api-key": "s=1"}
+    assert Destination.of("TRACES", "http://localhost:4318/v1/traces", environ).headers == {}
+    with pytest.raises(ValueError, match="no HTTP URL"):
+        Destination.of("TRACES", "localhost:4318", environ)
+
+
+def test_the_oldest_age_is_given_up(tmp_path: Path) -> None:
+    """Spans of last month help nobody, and would be refused."""
+    first = spool_in(tmp_path)
+    first.append("bills", b"x", 7)
+    first.close()
+    (path,) = tmp_path.iterdir()
+    os.utime(path, (time.time() - 7200, time.time() - 7200))
+    counters = Counters()
+    assert spool_in(tmp_path, counters).adopt() == []
+    assert counters.by_reason("exported") == {"spans:lost": 7}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_leaves_its_spool_to_the_living(tmp_path: Path) -> None:
+    """The lock dies with its process, whatever killed it."""
+    script = f"""
+import os, pathlib, signal, sys
+from farthing.counting import Counters
+from farthing.sinks.spool import Spool
+spool = Spool(pathlib.Path(sys.argv[1]), tag={TAG!r}, max_bytes=1 << 20, max_age_seconds=60, counters=Counters())
+spool.append("bills", b"x", 1)
+if os.fork() == 0:
+    spool.abandon()
+    os.close(1)
+    import time; time.sleep(5); os._exit(0)
+print("ready", flush=True)
+signal.pause()
+"""
+    child = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE)  # noqa: S603 - ours
+    assert child.stdout is not None
+    child.stdout.readline()
+    heir = spool_in(tmp_path)
+    assert heir.adopt() == []
+    child.kill()
+    child.communicate()
+    assert adopt_all(heir) == [b"x"]
+
+
+def test_retry_after_is_honoured_and_then_everything_arrives(tmp_path: Path) -> None:
+    """A backend that asks for time gets it, even from flush()."""
+    counters = Counters()
+    with OtlpReceiver(status=429, retry_after="1") as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a"), 1)
+        assert flush(made) is False
+        asked = receiver.requests
+        assert flush(made, 0.3) is False
+        assert receiver.requests == asked
+        receiver.status = 200
+        time.sleep(1.1)
+        assert flush(made) is True
+        assert [span.name for span in receiver.spans] == ["a"]
+        made.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("spooled", [True, False])
+def test_one_unreadable_span_does_not_hold_up_the_others(tmp_path: Path, spooled: bool) -> None:
+    """A receiver that answers 400 to a span would answer so for ever; the rest of the batch is innocent."""
+    counters = Counters()
+    with OtlpReceiver(refuses=lambda body: b"poison" in body) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters) if spooled else None, counters)
+        made.put("bills", request("a", "b", "poison", "c"), 4)
+        made.put("bills", request("d"), 1)
+        assert flush(made) is True
+        made.close()
+        assert [span.name for span in receiver.spans] == ["a", "b", "c", "d"]
+    assert counters.by_reason("exported") == {"spans:sent": 4, "spans:refused": 1}
+    assert spool_contents(tmp_path)["quarantined"] == spooled if spooled else True
+
+
+def test_a_request_splits_in_two_without_loss() -> None:
+    """413 is answered by smaller requests, not by dropping a big one."""
+    first, second = halves(request("a", "b", "c", "d", "e"))
+    assert (spans_in(first), spans_in(second)) == (2, 3)
+    assert halves(request("a")) == ()
+    assert halves(b"\xff\xff") == ()
+
+
+def test_memory_alone_sheds_structure_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a disk there still is an order, and a count."""
+    monkeypatch.setattr("farthing.shipping._UNSPOOLED_BYTES", 10_000)
+    counters = Counters()
+    with OtlpReceiver(status=503) as receiver:
+        made = shipper(receiver, None, counters)
+        for _ in range(10):
+            made.put("structure", b"s" * 1000, 1)
+            made.put("bills", b"b" * 1000, 1)
+        assert made.waiting == 10
+        assert counters.by_reason("exported")["spans:lost"] == 10
+        for _ in range(10):
+            made.put("bills", b"b" * 1000, 1)
+        assert made.waiting == 10
+        made.close()
+    assert counters.by_reason("exported")["spans:lost"] == 30
