@@ -90,7 +90,7 @@ def test_the_end_waits_no_longer_than_told_for_a_backend_that_is_down(tmp_path: 
 
 
 def test_a_forked_child_records_its_own_calls_once(tmp_path: Path) -> None:
-    """gunicorn and multiprocessing fork after import: nothing may be lost, doubled or stuck."""
+    """Gunicorn and multiprocessing fork after import: nothing may be lost, doubled or stuck."""
     script = """
     import os
     for n in range(10): call(n)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from farthing.context import attribute, carry, current
 
 if TYPE_CHECKING:
-    from farthing.api import aflush, price
+    from farthing.api import aflush, price, require
     from farthing.counting import Health
     from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
     from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
@@ -39,6 +39,7 @@ __all__ = [
     "flush",
     "health",
     "price",
+    "require",
     "shutdown",
 ]
 
@@ -62,6 +63,7 @@ _HOMES: Final = {
     "flush": "setup",
     "health": "setup",
     "price": "api",
+    "require": "api",
     "shutdown": "setup",
 }
 

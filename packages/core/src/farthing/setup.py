@@ -16,16 +16,18 @@ from farthing.delivery import Delivery
 from farthing.errors import ConfigurationError
 from farthing.guard import forget_logged, log, report_fault
 from farthing.meter import Meter
-from farthing.policy import Layer, Policy
+from farthing.policy import Layer
 from farthing.pricing import PriceBook, default_book
+from farthing.reloading import PolicyWatch
+from farthing.rules import Rules, policy_of
 from farthing.runs import RunMap
-from farthing.settings import Settings, load_settings
+from farthing.settings import RELOADED, Settings, load_settings, settings_file
 from farthing.sinks.ledger import LedgerSink
 from farthing.sinks.metrics import MetricSink
 from farthing.sinks.spans import SpanSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from opentelemetry.metrics import MeterProvider
@@ -47,6 +49,7 @@ class Runtime:
         settings: Validated settings.
         explicit: Whether configure() asked for it.
         providers: The tracer and meter providers that were given.
+        arguments: What configure() was given, for when the file is read again.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Runtime:
         *,
         explicit: bool,
         providers: tuple[TracerProvider | None, MeterProvider | None] = (None, None),
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
-        self.settings: Final = settings
+        self.settings = settings
+        self.arguments: Final = dict(arguments or {})
         self.explicit = explicit
         """Whether configure() was called; what configured itself may still be replaced."""
         self.instance_id: Final = str(uuid4())
@@ -81,21 +86,39 @@ class Runtime:
         sinks = {"metrics": metrics.write}
         if self.ledger is not None:
             sinks["ledger"] = self.ledger.write
+        self.rules: Final = Rules(
+            policy=policy_of(settings),
+            weakest=_weakest(settings),
+            enforce=settings.enforce,
+            counters=self.counters,
+        )
+        self.watch: Final = PolicyWatch(settings_file(), reload=self._reload, counters=self.counters)
         billing = Billing(
-            policy=Policy(extra_dimensions=settings.extra_dimensions, aliases=settings.aliases),
+            rules=self.rules,
             book=lambda: default_book(settings.prices),
             spans=spans,
             sinks=sinks,
             runs=self.runs,
             counters=self.counters,
-            layers=(Layer("process", process_defaults(settings), strict=True),),
             run_timeout_seconds=settings.call_timeout_seconds,
             service=(self.telemetry.service_name, self.instance_id),
         )
+        self._billing: Final = billing
         self.delivery: Final = Delivery(
-            handle=billing.handle, tick=billing.tick, max_queue=settings.queue_size, counters=self.counters
+            handle=billing.handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
-        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters)
+        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
+
+    def _tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
+        self.watch.check()
+        self._billing.tick(final)
+
+    def _reload(self) -> None:
+        """Read the file again and put in force what may change without a restart."""
+        loaded = load_settings(self.arguments, path=self.watch.path)
+        settings = self.settings.model_copy(update={key: getattr(loaded, key) for key in RELOADED})
+        self.rules.replace(policy_of(settings), _weakest(settings), enforce=settings.enforce)
+        self.settings = settings
 
     def flush(self, timeout: float) -> bool:
         """Deliver what is known so far; see `farthing.flush`."""
@@ -162,24 +185,24 @@ def configure(
     global _runtime
     loaded = load_settings(settings)
     with _lock:
-        if _runtime is not None and _runtime.explicit and _runtime.settings != loaded:
+        changed: list[str] = []
+        if _runtime is not None:
             changed = sorted(
                 key for key in Settings.model_fields if getattr(loaded, key) != getattr(_runtime.settings, key)
             )
+            if _runtime.arguments == settings and RELOADED.issuperset(changed):
+                changed = []  # the file has changed since; the worker takes that over
+        if _runtime is not None and _runtime.explicit and changed:
             raise ConfigurationError(
                 f"configure(): already configured with other values of {', '.join(changed)}. "
                 "Configure once, or call farthing.shutdown() first."
             )
         providers = (tracer_provider, meter_provider)
-        if (
-            _runtime is not None
-            and _runtime.settings == loaded
-            and _runtime.telemetry.given in (providers, (None, None))
-        ):
+        if _runtime is not None and not changed and _runtime.telemetry.given in (providers, (None, None)):
             _runtime.explicit = True
             _runtime.telemetry.given = providers
             return
-        earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers)
+        earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers, arguments=settings)
     if earlier is not None:
         earlier.close(loaded.exit_timeout_seconds)
 
@@ -299,6 +322,8 @@ def health() -> Health:
         ledger_written=ledger.written if ledger is not None else 0,
         ledger_failed=ledger.failed if ledger is not None else 0,
         violations=counters.by_reason("violations"),
+        refused=counters.by_reason("refused"),
+        context=counters.by_reason("context"),
         faults=counters.by_reason("faults"),
         last_error=counters.last_error,
     )
@@ -313,6 +338,10 @@ def ledger_folder(settings: Settings) -> Path:
     from platformdirs import user_state_path  # noqa: PLC0415 - only where the default is used
 
     return user_state_path("farthing", appauthor=False) / "ledger"
+
+
+def _weakest(settings: Settings) -> tuple[Layer, ...]:
+    return (Layer("process", process_defaults(settings), strict=True),)
 
 
 def process_defaults(settings: Settings) -> dict[str, str]:
@@ -340,7 +369,12 @@ def _after_fork_in_child() -> None:
     _lock = threading.RLock()  # type: ignore[misc] - see above
     counters.reset()
     if standing is not None:
-        _runtime = Runtime(standing.settings, explicit=standing.explicit, providers=standing.telemetry.given)
+        _runtime = Runtime(
+            standing.settings,
+            explicit=standing.explicit,
+            providers=standing.telemetry.given,
+            arguments=standing.arguments,
+        )
 
 
 if hasattr(os, "register_at_fork"):
