@@ -318,8 +318,13 @@ def test_any_tags_give_a_verdict_under_a_policy(written: dict[str, object]) -> N
             ["farthing.toml", "circle", "'a' -> 'b' -> 'c' -> 'a'"],
         ),
         (
-            '[policy]\nrenames = [{dimension = "feature", from = "a", to = "b", on = 2026-01-01},'
-            + ' {dimension = "feature", from = "a", to = "c", on = 2026-01-01}]',
+            """
+            [policy]
+            renames = [
+              {dimension = "feature", from = "a", to = "b", on = 2026-01-01},
+              {dimension = "feature", from = "a", to = "c", on = 2026-01-01},
+            ]
+            """,
             ["'a' is to become 'b' and 'c'"],
         ),
         (

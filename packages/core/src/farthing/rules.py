@@ -172,7 +172,7 @@ class Rules:
         Args:
             tagged: The tags of the call.
             names: Dimensions that it must have, whatever the policy says.
-            how: Says how they are sent; `{example}` is replaced.
+            how: Says how they are sent; `{example}` and `{pairs}` are replaced.
 
         Raises:
             AttributionError: Something is missing or not allowed, and refusing is not switched off.
@@ -194,9 +194,11 @@ class Rules:
         for name, (reason, _) in found.items():
             self._counters.add("refused", f"{name}:{reason}")
         example = ", ".join(f'{name}="..."' for name in found)
+        pairs = ", ".join(f'"{name}": "..."' for name in found)
         sentences = ". ".join(sentence for _, sentence in found.values())
+        way = how.replace("{example}", example).replace("{pairs}", pairs)
         raise AttributionError(
-            f"refused before anything was sent: {sentences}. {how.replace('{example}', example)}",
+            f"refused before anything was sent: {sentences}. {way}",
             problems=tuple(f"{name}:{reason}" for name, (reason, _) in found.items()),
         )
 

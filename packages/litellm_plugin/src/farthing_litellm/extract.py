@@ -27,12 +27,14 @@ __all__ = [
     "answered",
     "asked",
     "batch",
+    "before_setup",
     "ended_ns",
     "failed",
     "first_chunk_ns",
     "is_async",
     "is_known",
     "is_mock",
+    "is_proxied",
     "is_refusal",
     "operation_of",
     "raw_answer",
@@ -120,6 +122,22 @@ def asked(kwargs: Kwargs) -> Asked:
         streaming=bool(kwargs.get("stream")),
         tier=_text(_under(kwargs, "optional_params").get("service_tier")),
     )
+
+
+def before_setup(arguments: Any) -> Kwargs:
+    """Shape the arguments of a call, as its caller wrote them, like the dict that LiteLLM makes of them."""
+    names = ("metadata", "litellm_metadata", "proxy_server_request")
+    return {
+        "litellm_params": {name: arguments.get(name) for name in names},
+        "user": arguments.get("user"),
+        "model": arguments.get("model"),
+    }
+
+
+def is_proxied(kwargs: Kwargs) -> bool:
+    """Say whether LiteLLM's proxy makes the call, for one of its keys."""
+    params = _under(kwargs, "litellm_params")
+    return any("user_api_key" in _under(params, name) for name in ("metadata", "litellm_metadata"))
 
 
 def operation_of(kwargs: Kwargs) -> str:

@@ -19,7 +19,7 @@ from farthing.errors import ConfigurationError
 from farthing.guard import guarded, log
 from farthing.runs import Finish
 from farthing.setup import get_meter, settlers
-from farthing_litellm import extract, registration
+from farthing_litellm import extract, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ class FarthingLogger(CustomLogger):
 
     def __init__(self, *, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - LiteLLM's **kwargs have no type
-        self._tags: Final = _checked(default_tags) | {canonical_name(name): tag for name, tag in dimensions.items()}
+        self.tags: Final = _checked(default_tags) | {canonical_name(name): tag for name, tag in dimensions.items()}
         # LiteLLM tells instances of a class apart by their public texts and numbers, and drops the second of a kind.
-        self.identity: Final = repr(sorted(self._tags.items(), key=repr))
+        self.identity: Final = repr(sorted(self.tags.items(), key=repr))
         registration.register(self)
+        refusing.install(_standing_tags)
 
     def unregister(self) -> None:
         """Take this callback out of all of LiteLLM's lists again.
@@ -215,7 +216,7 @@ class FarthingLogger(CustomLogger):
             provider=asked.provider,
             model=asked.model,
             tags=asked.tags,
-            handler_tags={**asked.weak_tags, **self._tags} if asked.weak_tags else self._tags,
+            handler_tags={**asked.weak_tags, **self.tags} if asked.weak_tags else self.tags,
             details=asked.details,
             streaming=asked.streaming,
             tier=asked.tier,
@@ -262,6 +263,11 @@ class FarthingLogger(CustomLogger):
         )
         attempt.ended = True
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
+
+
+def _standing_tags() -> list[Mapping[str, object]]:
+    """Give the tags of every instance that LiteLLM calls, the first one first."""
+    return [each.tags for each in registration.standing() if isinstance(each, FarthingLogger)]
 
 
 def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | None) -> Attempt:
