@@ -92,7 +92,7 @@ def test_tags_from_every_place_let_a_call_through(strict: Bench) -> None:
         lite.completion(**strict.openai())
     FarthingLogger(feature="e")
     lite.completion(**strict.openai())
-    assert [call.attribution.feature for call in strict.settled(duplicates=1)] == ["a", "b", "c", "d", "e"]
+    assert [call.attribution.feature for call in strict.captured.calls] == ["a", "b", "c", "d", "e"]
 
 
 async def test_attribute_lets_an_async_call_through(strict: Bench) -> None:
