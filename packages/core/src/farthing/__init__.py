@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from farthing.counting import Health
     from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
     from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
+    from farthing.executors import CarryingExecutor
+    from farthing.propagation import export_context, resume
     from farthing.setup import configure, flush, health, shutdown
 
 __all__ = [
     "Attribution",
     "AttributionError",
     "Call",
+    "CarryingExecutor",
     "ConfigurationError",
     "Cost",
     "CostLine",
@@ -36,10 +39,12 @@ __all__ = [
     "carry",
     "configure",
     "current",
+    "export_context",
     "flush",
     "health",
     "price",
     "require",
+    "resume",
     "shutdown",
 ]
 
@@ -49,6 +54,7 @@ _HOMES: Final = {
     "Attribution": "envelope",
     "AttributionError": "errors",
     "Call": "envelope",
+    "CarryingExecutor": "executors",
     "ConfigurationError": "errors",
     "Cost": "envelope",
     "CostLine": "envelope",
@@ -60,10 +66,12 @@ _HOMES: Final = {
     "Usage": "envelope",
     "aflush": "api",
     "configure": "setup",
+    "export_context": "propagation",
     "flush": "setup",
     "health": "setup",
     "price": "api",
     "require": "api",
+    "resume": "propagation",
     "shutdown": "setup",
 }
 
