@@ -124,7 +124,9 @@ class Billing:
 
     def _settle(self, run: Run) -> Iterator[Call]:
         """Decide which layer bills a call, waiting where the other layer has not spoken yet."""
-        if run.inner:
+        if "gateway" in run.details and self._rules.policy.document.gateway.bills:
+            self._counters.add("duplicates", "gateway")
+        elif run.inner:
             self._counters.add("duplicates", "layer")
             if all(inner.finish is not None for inner in run.inner):
                 return

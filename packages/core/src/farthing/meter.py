@@ -19,8 +19,11 @@ from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_probes
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from opentelemetry.context import Context
+
     from farthing.counting import Counters
     from farthing.envelope import Outcome
+    from farthing.policy.document import Gateway
     from farthing.rules import Rules
 
 __all__ = ["Asking", "Finish", "Meter"]
@@ -63,6 +66,11 @@ class Meter:
     def enforcing(self) -> bool:
         """Whether `require` may refuse anything; the one thing that enforcement costs where it is off."""
         return self._rules is not None and self._rules.enforcing
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What a gateway takes from whom, as the policy says."""
+        return None if self._rules is None else self._rules.policy.document.gateway
 
     @guarded
     def require(
@@ -113,6 +121,7 @@ class Meter:
         inner: bool = False,
         late_report: bool = False,
         unordered: bool = False,
+        context: Context | None = None,
     ) -> None:
         """Begin one provider attempt.
 
@@ -135,6 +144,7 @@ class Meter:
             inner: Whether this layer sits at the provider, below frameworks that see the same call.
             late_report: Whether the end is reported from elsewhere after the framework's call has returned.
             unordered: Whether the end may be seen before the start.
+            context: The OpenTelemetry context of the caller; None is the one in force here.
 
         Raises:
             Nothing.
@@ -155,7 +165,7 @@ class Meter:
             scope_tags=attribution_context.current(),
             handler_tags=handler_tags,
             details=details,
-            context=otel_context.get_current(),
+            context=context or otel_context.get_current(),
             started_ns=started_ns or time.time_ns(),
             streaming=streaming,
             tier=tier,

@@ -24,7 +24,9 @@ from farthing.policy.values import MAX_LENGTH, as_text
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
-__all__ = ["BAGGAGE", "HEADER", "export_context", "parse_tags", "resume", "tags_from_baggage"]
+    from opentelemetry.context import Context
+
+__all__ = ["BAGGAGE", "HEADER", "export_context", "parse_tags", "resume", "tags_from_baggage", "trace_context"]
 
 HEADER: Final = "x-farthing-context"
 BAGGAGE: Final = "baggage"
@@ -98,6 +100,17 @@ def resume(headers: Mapping[str, object] | None) -> Generator[None]:
         if token is not None:
             otel_context.detach(token)
         leave()
+
+
+def trace_context(headers: Mapping[str, str]) -> Context | None:
+    """Give the context of a remote caller's span; None below a span of this process, or where the headers name none.
+
+    Raises:
+        Nothing.
+    """
+    if trace.get_current_span().get_span_context().is_valid:
+        return None
+    return _TRACE.extract(headers)
 
 
 def parse_tags(header: object) -> dict[str, str]:

@@ -17,6 +17,7 @@ from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
 from farthing.guard import guarded, log
+from farthing.propagation import trace_context
 from farthing.runs import Finish
 from farthing.setup import get_meter, settlers
 from farthing_litellm import extract, refusing, registration
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FarthingLogger"]
 
 _FRAMEWORK: Final = "litellm"
+_NOT_SENT: Final = "litellm_no_upstream_llm_call"
+"""What LiteLLM's proxy puts on the events of a request that it refused itself: a bad key, a guardrail, a policy."""
 _MANY_ENDS: Final = 1_000
 
 _failures: Final = Failures()
@@ -78,6 +81,8 @@ class FarthingLogger(CustomLogger):
             return
         if left:
             _end_left(meter)
+        if kwargs.get(_NOT_SENT):
+            return
         mark, before = kwargs.get("api_call_start_time"), kwargs.get(STASH)
         if isinstance(before, Attempt) and mark is not None and before.mark is mark:
             attempt = before  # a second instance, or the same one in a second list
@@ -192,7 +197,7 @@ class FarthingLogger(CustomLogger):
         attempt, error = kwargs.get(STASH), kwargs.get("exception")
         error = error if isinstance(error, BaseException) else None
         if not isinstance(attempt, Attempt):
-            if error is not None and extract.was_sent(error) and extract.is_known(kwargs):
+            if error is not None and not kwargs.get(_NOT_SENT) and extract.was_sent(error) and extract.is_known(kwargs):
                 self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
             else:
                 counters.add("skipped", "litellm-not-sent")
@@ -208,7 +213,10 @@ class FarthingLogger(CustomLogger):
             _failures.note(request, Place(attempt.operation_id, attempt.number))
 
     def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
-        asked = extract.asked(kwargs)
+        asked = extract.asked(kwargs, meter.gateway)
+        if "forged" in asked.details:
+            counters.add("context", "forged:" + asked.details["forged"])
+        headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
             framework=_FRAMEWORK,
@@ -225,6 +233,7 @@ class FarthingLogger(CustomLogger):
             started_ns=attempt.started_ns,
             inner=True,
             late_report=True,
+            context=trace_context(headers) if headers else None,
         )
         if attempt.operation_id is None and (run := meter.runs.get(attempt.key)) is not None:
             attempt.operation_id = run.operation_id

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from farthing.meter import Meter
 
-__all__ = ["CallRefusedError", "install"]
+__all__ = ["CallRefusedError", "install", "require"]
 
 _HOW: Final = (
     "Send it with metadata={{pairs}} (for responses: litellm_metadata) or `with farthing.attribute({example}): ...`"
@@ -88,11 +88,21 @@ def _check(kwargs: Mapping[str, Any], loggers: Callable[[], Iterable[Mapping[str
     handlers = list(loggers())
     shaped = extract.before_setup(kwargs)
     if handlers and not extract.is_proxied(shaped):  # the proxy has a gate of its own
-        _require(meter, shaped, handlers)
+        require(meter, shaped, handlers)
 
 
-def _require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, object]]) -> None:
-    asked = extract.asked(shaped)
+def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, object]]) -> None:
+    """Refuse a call that the policy does not let go out.
+
+    Args:
+        meter: Whose policy decides.
+        shaped: The call's arguments, as `extract.before_setup` gives them.
+        handlers: The tags of the callbacks.
+
+    Raises:
+        CallRefusedError: A rule that says reject is violated.
+    """
+    asked = extract.asked(shaped, meter.gateway)
     merged: dict[str, object] = {}
     for tags in reversed([asked.weak_tags, *handlers]):
         merged |= tags

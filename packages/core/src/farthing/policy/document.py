@@ -137,6 +137,8 @@ class Gateway(_Table):
     """Whether a caller that holds a key may name dimensions in headers."""
     locked: tuple[Name, ...] = ()
     """Dimensions that only the key's and the team's own metadata may set; what a caller claims is marked as forged."""
+    bills: bool = False
+    """For applications behind a proxy that runs farthing: their own view of its calls is no second bill."""
 
     @field_validator("headers")
     @classmethod
