@@ -13,6 +13,7 @@ from farthing.context import attribute, carry, current
 
 if TYPE_CHECKING:
     from farthing.api import aflush, price, require
+    from farthing.corroboration import provider_tags
     from farthing.counting import Health
     from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
     from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
@@ -43,6 +44,7 @@ __all__ = [
     "flush",
     "health",
     "price",
+    "provider_tags",
     "require",
     "resume",
     "shutdown",
@@ -70,6 +72,7 @@ _HOMES: Final = {
     "flush": "setup",
     "health": "setup",
     "price": "api",
+    "provider_tags": "corroboration",
     "require": "api",
     "resume": "propagation",
     "shutdown": "setup",

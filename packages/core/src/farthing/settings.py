@@ -251,6 +251,7 @@ def _names_in_policy(policy: PolicyDocument) -> Iterator[tuple[str, list[str]]]:
     yield "policy.dimensions", list(policy.dimensions)
     yield "policy.renames", [rename.dimension for rename in policy.renames]
     yield "policy.hashing.dimensions", list(policy.hashing.dimensions)
+    yield "policy.corroboration.dimensions", list(policy.corroboration.dimensions)
     yield "policy.gateway.headers", list(policy.gateway.headers.values())
     yield "policy.gateway.locked", list(policy.gateway.locked)
 

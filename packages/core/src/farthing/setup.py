@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -39,6 +41,7 @@ settlers: Final[list[Callable[[float], None]]] = []
 """Functions of plugins that let their framework deliver late events, given seconds; called before a flush."""
 
 _LATE_SECONDS: Final = 1.0
+_MAX_LINES: Final = 10_000
 _POLL_SECONDS: Final = 0.005
 
 
@@ -60,6 +63,7 @@ class Runtime:
         providers: tuple[TracerProvider | None, MeterProvider | None] = (None, None),
         arguments: Mapping[str, object] | None = None,
     ) -> None:
+        self._lines: deque[tuple[str, Mapping[str, object]]] = deque()
         self.settings = settings
         self.arguments: Final = dict(arguments or {})
         self.explicit = explicit
@@ -109,8 +113,29 @@ class Runtime:
         )
         self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
 
+    def note_line(self, name: str, line: Mapping[str, object]) -> None:
+        """Have the worker add a line to a file beside the ledger; without a ledger it is kept nowhere.
+
+        Raises:
+            Nothing.
+        """
+        if self.ledger is not None and len(self._lines) < _MAX_LINES:
+            self._lines.append((name, line))
+
+    def _write_lines(self) -> None:
+        while self._lines:
+            name, line = self._lines.popleft()
+            folder = ledger_folder(self.settings)
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
     def _tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
         self.watch.check()
+        try:
+            self._write_lines()
+        except OSError as error:
+            report_fault("farthing.setup.note_line", error)
         self._billing.tick(final)
 
     def _reload(self) -> None:

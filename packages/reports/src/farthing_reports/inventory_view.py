@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from farthing_reports import render
 from farthing_reports.faults import CommandError
@@ -39,7 +41,7 @@ def run_inventory(path: Path, *, form: str) -> bool:
     if form == "json":
         typer.echo(json.dumps([site._asdict() for site in sites], indent=2))
     elif sites:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
         console.print(_table(sites))
         for sentence in _sentences(sites):
             console.print(sentence, markup=False)
@@ -55,10 +57,10 @@ def _is_reached(site: CallSite) -> bool:
 
 
 def _table(sites: list[CallSite]) -> Table:
-    table = Table("place", "in", "library", "call", "callback", "attribute()", box=None)
+    table = Table(Column("place", overflow="fold"), "in", "library", "call", "callback", "attribute()", box=None)
     for site in sites:
         callback = site.callback if site.library not in _NO_CALLBACK else "none exists"
-        row = (f"{site.path}:{site.line}", site.function, site.library, site.call, callback)
+        row = (f"{escape(site.path)}:{site.line}", site.function, site.library, escape(site.call), callback)
         table.add_row(*row, "yes" if site.attributed else "no", style=None if _is_reached(site) else "bold")
     return table
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from farthing_reports.faults import CommandError
@@ -198,7 +199,7 @@ def _print(policy: Policy, verdict: Verdict, written: dict[str, object], *, refu
     asked = {policy.dimension(name): str(value) for name, value in written.items()}
     for name, value in verdict.attribution.items():
         source = verdict.sources[name]
-        table.add_row(name, asked.get(name, "") if source == "call" else "", value, source)
+        table.add_row(name, escape(asked.get(name, "")) if source == "call" else "", escape(value), source)
     console.print(table)
     said = {f"{each.dimension}:{each.reason}": each.sentence for each in verdict.complaints}
     for violation in verdict.violations:

@@ -15,6 +15,7 @@ from farthing.policy.values import MAX_LENGTH
 
 __all__ = [
     "Action",
+    "Corroboration",
     "DimensionRules",
     "EnvironmentRules",
     "Gateway",
@@ -146,6 +147,13 @@ class Gateway(_Table):
         return {name.lower(): canonical_name(dimension) for name, dimension in headers.items()}
 
 
+class Corroboration(_Table):
+    """`[policy.corroboration]`: which tags `farthing.provider_tags` may write for which providers."""
+
+    providers: tuple[Literal["vertex_ai", "bedrock", "openai", "anthropic"], ...] = ()
+    dimensions: tuple[Name, ...] = ("feature", "team", "tenant", "environment")
+
+
 class PolicyDocument(_Table):
     """`[policy]`: everything about tags that a company decides."""
 
@@ -156,6 +164,7 @@ class PolicyDocument(_Table):
     guards: Guards = Field(default_factory=Guards)
     hashing: Hashing = Field(default_factory=Hashing)
     gateway: Gateway = Field(default_factory=Gateway)
+    corroboration: Corroboration = Field(default_factory=Corroboration)
     max_tags: Annotated[int, Field(ge=1, le=1_000)] = 64
     """Tags that one place may set."""
 
