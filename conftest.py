@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# A loaded machine is no finding: examples are bounded in number, not in time.
+hypothesis.settings.register_profile("farthing", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("farthing")
 
 # Before any framework is imported: nothing of theirs may ask for input, report to its vendor or fetch a price list.
 os.environ.update(

@@ -41,9 +41,11 @@ def provider() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_litellm() -> Iterator[None]:
-    """Leave no callback behind for the next test."""
+def _clean() -> Iterator[None]:
+    """Listen to CrewAI, and leave no listener and no callback behind for the next test."""
+    listener = FarthingListener(feature="research")
     yield
+    listener.close()
     litellm.callbacks = []
     litellm.logging_callback_manager._reset_all_callbacks()  # pyright: ignore[reportPrivateUsage] - the only way
 
@@ -93,7 +95,6 @@ def use_crewai(provider: FakeProvider) -> None:
 
 def test_the_total_of_all_three_is_the_invoice(provider: FakeProvider) -> None:
     """The one number that finance checks."""
-    FarthingListener(feature="research")
     with capture() as found:
         use_langchain(provider)
         use_litellm(provider)
@@ -110,7 +111,6 @@ def test_the_total_of_all_three_is_the_invoice(provider: FakeProvider) -> None:
 
 def test_nothing_of_a_prompt_key_header_or_error_leaves(caplog: pytest.LogCaptureFixture) -> None:
     """Law 5, byte by byte: OTLP requests, the ledger and our own log lines."""
-    FarthingListener(feature="research")
     caplog.set_level(logging.DEBUG, logger="farthing")
     with (
         FakeProvider(usage=Reply(text=f"Final Answer: {CANARY}")) as provider,
@@ -132,7 +132,6 @@ def test_nothing_of_a_prompt_key_header_or_error_leaves(caplog: pytest.LogCaptur
 
 def test_each_request_is_one_tree_under_the_applications_span(provider: FakeProvider) -> None:
     """A request that falls into several traces cannot be read in Jaeger or Tempo."""
-    FarthingListener(feature="research")
     exporter = InMemorySpanExporter()
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(exporter))
@@ -175,7 +174,6 @@ def test_langchain_over_litellm_is_billed_once(provider: FakeProvider) -> None:
 def test_crewai_over_litellm_is_billed_once(provider: FakeProvider) -> None:
     """CrewAI empties litellm.callbacks whenever an LLM is built; its calls must neither vanish nor double."""
     litellm.callbacks = [FarthingLogger(plan="gateway-default")]
-    FarthingListener(feature="research")
     with capture() as found:
         llm = LLM(model="openai/gpt-4.1-mini", is_litellm=True, base_url=provider.openai_url, api_key="unused")
         agent = Agent(role="Researcher", goal="find", backstory="curious", llm=llm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from crewai import LLM, Agent, Crew, Task
 from crewai.tools import tool
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from farthing.testing.provider import FakeProvider
 
 SECRET = "jane-doe-secret"
+Declared: TypeAlias = "Mapping[str, Mapping[str, object]]"
 
 
 class Kickoff(Protocol):
@@ -67,9 +68,20 @@ class Bench:
         self.folder = folder
         self.listeners: list[FarthingListener] = []
 
-    def listen(self, *, inputs_tags: Iterable[str] = (), **tags: str) -> FarthingListener:
+    def listen(
+        self, *, inputs_tags: Iterable[str] = (), declared: Mapping[str, Declared] | None = None, **tags: str
+    ) -> FarthingListener:
         """Construct a listener that is closed after the test."""
-        listener = FarthingListener(inputs_tags=inputs_tags, default_tags=None, **tags)
+        named = dict(declared or {})
+        listener = FarthingListener(
+            inputs_tags=inputs_tags,
+            default_tags=None,
+            crews=named.get("crews"),
+            tasks=named.get("tasks"),
+            agents=named.get("agents"),
+            flows=named.get("flows"),
+            **tags,
+        )
         self.listeners.append(listener)
         return listener
 

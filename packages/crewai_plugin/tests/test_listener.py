@@ -32,7 +32,7 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[listener._Bridge]:
 
 def test_public_names() -> None:
     """A name that users import would be gone."""
-    assert sorted(farthing_crewai.__all__) == ["FarthingListener", "UnsupportedCrewAIError"]
+    assert sorted(farthing_crewai.__all__) == ["CallRefusedError", "FarthingListener", "UnsupportedCrewAIError"]
 
 
 @pytest.mark.parametrize(

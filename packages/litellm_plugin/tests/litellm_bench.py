@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import litellm
@@ -70,7 +71,7 @@ class Bench:
 
     def assert_no_content(self) -> None:
         """Nothing of a prompt, key or error text may be in the ledger."""
-        for path in self.captured.folder.iterdir():
+        for path in filter(Path.is_file, self.captured.folder.rglob("*")):
             written = path.read_text(encoding="utf-8")
             assert SECRET not in written
             assert "sk-secret" not in written

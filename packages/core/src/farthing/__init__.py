@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Final
 from farthing.context import attribute, carry, current
 
 if TYPE_CHECKING:
-    from farthing.api import aflush, price
+    from farthing.api import aflush, price, require
+    from farthing.corroboration import provider_tags
     from farthing.counting import Health
     from farthing.envelope import Attribution, Call, Cost, CostLine, Provenance, Scope, Usage
     from farthing.errors import AttributionError, ConfigurationError, FarthingError, PriceDataError
+    from farthing.executors import CarryingExecutor
+    from farthing.propagation import export_context, resume
     from farthing.setup import configure, flush, health, shutdown
 
 __all__ = [
     "Attribution",
     "AttributionError",
     "Call",
+    "CarryingExecutor",
     "ConfigurationError",
     "Cost",
     "CostLine",
@@ -36,9 +40,13 @@ __all__ = [
     "carry",
     "configure",
     "current",
+    "export_context",
     "flush",
     "health",
     "price",
+    "provider_tags",
+    "require",
+    "resume",
     "shutdown",
 ]
 
@@ -48,6 +56,7 @@ _HOMES: Final = {
     "Attribution": "envelope",
     "AttributionError": "errors",
     "Call": "envelope",
+    "CarryingExecutor": "executors",
     "ConfigurationError": "errors",
     "Cost": "envelope",
     "CostLine": "envelope",
@@ -59,9 +68,13 @@ _HOMES: Final = {
     "Usage": "envelope",
     "aflush": "api",
     "configure": "setup",
+    "export_context": "propagation",
     "flush": "setup",
     "health": "setup",
     "price": "api",
+    "provider_tags": "corroboration",
+    "require": "api",
+    "resume": "propagation",
     "shutdown": "setup",
 }
 

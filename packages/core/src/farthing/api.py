@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from farthing import setup
+from farthing.context import NOTHING, current
+from farthing.meter import Asking
 
 if TYPE_CHECKING:
     from farthing.envelope import Cost, Usage
 
-__all__ = ["aflush", "price"]
+__all__ = ["aflush", "price", "require"]
 
 _LATE_SECONDS = 1.0
 _POLL_SECONDS = 0.005
@@ -60,3 +62,15 @@ async def aflush(timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - the counterp
     while setup.late_runs() and time.monotonic() < late_until:  # noqa: ASYNC110 - no framework offers an event for this
         await asyncio.sleep(_POLL_SECONDS)
     return await asyncio.to_thread(setup.flush, max(0.0, deadline - time.monotonic()))
+
+
+def require(*dimensions: str) -> None:
+    """Refuse to go on unless the tags in force here are what they must be: before a call that no plugin of ours sees.
+
+    Args:
+        dimensions: What must have a usable value, whatever the policy says; without any, the policy alone decides.
+
+    Raises:
+        AttributionError: Something is missing or not allowed. `enforce = false` in the settings switches this off.
+    """
+    setup.runtime().rules.require(Asking(NOTHING, current(), NOTHING, None, None), names=dimensions)

@@ -12,7 +12,6 @@ from opentelemetry.trace import SpanKind
 from farthing import semconv
 from farthing.envelope import Call, Cost, Scope, Usage
 from farthing.guard import report_fault
-from farthing.policy import Layer
 from farthing.providers import canonical_provider
 from farthing.runs import Finish, Run, RunMap
 from farthing.sinks.spans import Rollup
@@ -20,13 +19,14 @@ from farthing.usage import UsageReading, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from opentelemetry.util.types import AttributeValue
 
     from farthing.counting import Counters
     from farthing.delivery import Event
-    from farthing.policy import Policy, Verdict
     from farthing.pricing import PriceBook
+    from farthing.rules import Rules
     from farthing.sinks.spans import OpenSpan, SpanSink
 
 __all__ = ["Billing"]
@@ -42,13 +42,12 @@ class Billing:
     """Turns runs into Calls and scopes into spans.
 
     Args:
-        policy: Decides tags.
+        rules: The policy in force.
         book: Gives the price book to use now.
         spans: The span sink, which also gives each Call its ids.
         sinks: Functions that take a batch of Calls, by the name under which their faults are counted.
         runs: The open runs, for sweeping.
         counters: What happened.
-        layers: The weakest tags: process and policy defaults.
         run_timeout_seconds: The age at which an open run is closed as abandoned.
         service: Name and instance id of this process's service.
     """
@@ -56,23 +55,21 @@ class Billing:
     def __init__(
         self,
         *,
-        policy: Policy,
+        rules: Rules,
         book: Callable[[], PriceBook],
         spans: SpanSink,
         sinks: Mapping[str, Callable[[Sequence[Call]], None]],
         runs: RunMap,
         counters: Counters,
-        layers: tuple[Layer, ...],
         run_timeout_seconds: float,
         service: tuple[str | None, str],
     ) -> None:
-        self._policy = policy
+        self._rules = rules
         self._book = book
         self._spans = spans
         self._sinks = sinks
         self._runs = runs
         self._counters = counters
-        self._layers = layers
         self._run_timeout_ns = int(run_timeout_seconds * 1e9)
         self._service = service
         self._unlinked: list[tuple[float, Run]] = []
@@ -127,7 +124,9 @@ class Billing:
 
     def _settle(self, run: Run) -> Iterator[Call]:
         """Decide which layer bills a call, waiting where the other layer has not spoken yet."""
-        if run.inner:
+        if "gateway" in run.details and self._rules.policy.document.gateway.bills:
+            self._counters.add("duplicates", "gateway")
+        elif run.inner:
             self._counters.add("duplicates", "layer")
             if all(inner.finish is not None for inner in run.inner):
                 return
@@ -158,7 +157,7 @@ class Billing:
             return
         self._spans.close_scope(
             run.span,
-            attribution=self._verdict(run).attribution,
+            attribution=self._rules.resolve(run, day=_day(run)).attribution,
             rollup=run.rollup if isinstance(run.rollup, Rollup) else None,
             error_type=run.finish.error_type,
             failed=run.finish.outcome == "error",
@@ -171,9 +170,6 @@ class Billing:
         context = above.span.child_context() if above is not None and above.span is not None else run.context
         return self._spans.open(name, kind=kind, started_ns=run.started_ns, parent=context, attributes=attributes)
 
-    def _verdict(self, run: Run) -> Verdict:
-        return self._policy.resolve(_layers(run, self._layers))
-
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
         provider = canonical_provider(finish.provider or run.provider)
@@ -184,7 +180,7 @@ class Billing:
             report_fault("farthing.pricing", error, self._counters)
             reading = UsageReading(usage=None, flags=(), service_tier=None, reported_usd=None)
             cost, usage = Cost(amount_usd=None, status="unpriced", flags=("fault",)), None
-        verdict = self._verdict(run)
+        attribution, sources, violations = self._rules.settle(run, day=_day(run))
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if provider is not None:
             attributes[semconv.PROVIDER_NAME] = provider
@@ -212,9 +208,9 @@ class Billing:
                 "response_model": _text(finish.response_model),
                 "response_id": _text(finish.response_id),
                 "service_tier": _text(finish.service_tier or reading.service_tier or run.tier),
-                "attribution": verdict.attribution,
-                "attribution_source": verdict.sources,
-                "violations": verdict.violations,
+                "attribution": attribution,
+                "attribution_source": sources,
+                "violations": violations,
                 "usage": usage,
                 "cost": cost,
                 "outcome": finish.outcome,
@@ -299,28 +295,6 @@ def _answered(run: Run) -> bool:
     return run.outer is not None if run.outer_key is not None else all(i.finish is not None for i in run.inner)
 
 
-def _layers(run: Run, weakest: tuple[Layer, ...]) -> Iterator[Layer]:
-    """Order the tags of a run by Law 6: call, enclosing attribute(), handler, process, policy."""
-    lineage: list[Run] = []
-    step: Run | None = run
-    while step is not None:
-        lineage.append(step)
-        if step.outer is not None and step is run:
-            lineage.append(step.outer)
-        step = step.parent
-    for link in lineage:
-        if link.own_tags:
-            yield Layer("call", link.own_tags, strict=False)
-    for link in lineage:
-        if link.scope_tags:
-            yield Layer("attribute", link.scope_tags, strict=True)
-    # A gateway's logger is installed for a whole process: below another layer its defaults are the weakest.
-    for link in lineage if run.outer is None else [*lineage[1:], run]:
-        if link.handler_tags:
-            yield Layer("handler", link.handler_tags, strict=True)
-    yield from weakest
-
-
 def _spanned_parent(run: Run) -> Run | None:
     parent = run.parent
     while parent is not None and parent.span is None:
@@ -351,6 +325,10 @@ def _text(value: object) -> str | None:
         return None
     text = value if isinstance(value, str) else str(value)
     return text[:_MAX_NAME]
+
+
+def _day(run: Run) -> date:
+    return _moment(run.started_ns).date()
 
 
 def _moment(nanoseconds: int) -> datetime:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
     from types import TracebackType
 
-__all__ = ["attribute", "carry", "current"]
+__all__ = ["attribute", "carry", "current", "enter_request"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,12 +30,20 @@ NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 class _Frame:
     """The tags in force, and the frame to go back to; linked, not tokens: safe under recursion and across tasks."""
 
-    __slots__ = ("outer", "owner", "tags")
+    __slots__ = ("outer", "owner", "route", "tags")
 
-    def __init__(self, tags: Mapping[str, object], outer: _Frame | None, owner: object) -> None:
+    def __init__(
+        self,
+        tags: Mapping[str, object],
+        outer: _Frame | None,
+        owner: object,
+        route: Callable[[], str | None] | None = None,
+    ) -> None:
         self.tags = tags
         self.outer = outer
         self.owner = owner
+        self.route = route
+        """Tells the route of a request that was not routed yet when the frame was entered."""
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("farthing_attribution", default=None)
@@ -51,7 +59,43 @@ def current() -> Mapping[str, object]:
         Nothing.
     """
     frame = _frame.get()
-    return NOTHING if frame is None else frame.tags
+    if frame is None:
+        return NOTHING
+    return frame.tags if frame.route is None else _routed(frame, frame.route)
+
+
+def _routed(frame: _Frame, tell: Callable[[], str | None]) -> Mapping[str, object]:
+    """Give the tags of a frame with the route, once the framework knows it."""
+    route = tell()
+    if route is None:
+        return frame.tags
+    frame.tags, frame.route = MappingProxyType({**frame.tags, "route": route}), None
+    return frame.tags
+
+
+def enter_request(tags: Mapping[str, object], *, route: Callable[[], str | None] | None = None) -> Callable[[], None]:
+    """Put the tags of a request in force, for middlewares: the route may be told later, when there is one.
+
+    Args:
+        tags: Dimension to value.
+        route: Tells the route's template once the framework has found it, None until then; asked on the request's way.
+
+    Returns:
+        What ends it.
+
+    Raises:
+        Nothing.
+    """
+    outer = _frame.get()
+    merged = {**(NOTHING if outer is None else outer.tags), **tags}
+    frame = _Frame(MappingProxyType(merged), outer, None, None if "route" in tags else route)
+    _frame.set(frame)
+
+    def leave() -> None:
+        if _frame.get() is frame:
+            _frame.set(outer)
+
+    return leave
 
 
 class attribute:  # noqa: N801 - reads as a verb in a with statement, as contextlib's own do
@@ -111,13 +155,14 @@ class attribute:  # noqa: N801 - reads as a verb in a with statement, as context
 
     def __enter__(self) -> None:
         outer = _frame.get()
-        merged = dict(NOTHING if outer is None else outer.tags)
+        merged = dict(current())
         for name, value in self._tags.items():
             if value is None:
                 merged.pop(name, None)
             else:
                 merged[name] = value
-        _frame.set(_Frame(MappingProxyType(merged), outer, self))
+        route = None if outer is None or "route" in self._tags else outer.route
+        _frame.set(_Frame(MappingProxyType(merged), outer, self, route))
 
     def __exit__(
         self,

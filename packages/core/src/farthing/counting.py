@@ -92,6 +92,11 @@ class Health:
     ledger_failed: int = 0
     """Calls that are not in the ledger and will not be."""
     violations: dict[str, int] = field(default_factory=dict[str, int])
+    """What the policy changed or missed in the tags of calls, as `dimension:reason`."""
+    refused: dict[str, int] = field(default_factory=dict[str, int])
+    """Calls that were not made because the policy says reject, by `dimension:reason`."""
+    context: dict[str, int] = field(default_factory=dict[str, int])
+    """Tags from headers and messages that were not taken over, by reason."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     """Errors of farthing's own, by place."""
     last_error: str | None = None

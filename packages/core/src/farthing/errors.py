@@ -18,4 +18,13 @@ class PriceDataError(FarthingError, ValueError):
 
 
 class AttributionError(FarthingError, ValueError):
-    """A call that the user's own policy refuses; only raised where enforcement was switched on."""
+    """A call that the user's own policy refuses; only raised where enforcement was switched on.
+
+    Args:
+        message: What is wrong and how it is sent right; holds no value that a guard found.
+        problems: The same for programs, as `dimension:reason`: "feature:missing".
+    """
+
+    def __init__(self, message: str, *, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems

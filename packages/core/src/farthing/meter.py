@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 
@@ -19,13 +19,27 @@ from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_probes
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from opentelemetry.context import Context
+
     from farthing.counting import Counters
     from farthing.envelope import Outcome
+    from farthing.policy.document import Gateway
+    from farthing.rules import Rules
 
-__all__ = ["Finish", "Meter"]
+__all__ = ["Asking", "Finish", "Meter"]
 
 _NO_DETAILS: Final[Mapping[str, str]] = {}
 _MAX_WAITING: Final = 1_000
+
+
+class Asking(NamedTuple):
+    """The tags of what is about to become a run."""
+
+    own_tags: Mapping[str, object]
+    scope_tags: Mapping[str, object]
+    handler_tags: Mapping[str, object]
+    parent: Run | None
+    outer: Run | None
 
 
 class Meter:
@@ -35,14 +49,55 @@ class Meter:
         runs: Where open runs are kept.
         submit: Hands `(kind, run)` to the worker; kinds are scope-open, scope-close and call.
         counters: Where duplicates and unknown ends are counted.
+        rules: The policy, where calls may be refused.
     """
 
-    def __init__(self, *, runs: RunMap, submit: Callable[[str, Run], None], counters: Counters) -> None:
+    def __init__(
+        self, *, runs: RunMap, submit: Callable[[str, Run], None], counters: Counters, rules: Rules | None = None
+    ) -> None:
         self.runs: Final = runs
+        self._rules = rules
         self._submit = submit
         self._counters = counters
         self._waiting: dict[Hashable, list[Run]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether `require` may refuse anything; the one thing that enforcement costs where it is off."""
+        return self._rules is not None and self._rules.enforcing
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What a gateway takes from whom, as the policy says."""
+        return None if self._rules is None else self._rules.policy.document.gateway
+
+    @guarded
+    def require(
+        self,
+        *,
+        how: str,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        parent: Run | None = None,
+        outer: Run | None = None,
+    ) -> None:
+        """Refuse a call that the policy does not let go out with these tags; before `start_call`, on its thread.
+
+        Args:
+            how: Says how tags are sent here; `{example}` is replaced by `feature="..."`.
+            tags: The call's own tags, as written.
+            handler_tags: The defaults of the handler.
+            parent: The enclosing scope.
+            outer: The open call of an outer layer that this one serves.
+
+        Raises:
+            AttributionError: A rule that says reject is violated.
+        """
+        if self._rules is None or not self._rules.enforcing:
+            return
+        asking = Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
+        self._rules.require(asking, how=how)
 
     @guarded
     def start_call(
@@ -66,6 +121,7 @@ class Meter:
         inner: bool = False,
         late_report: bool = False,
         unordered: bool = False,
+        context: Context | None = None,
     ) -> None:
         """Begin one provider attempt.
 
@@ -88,6 +144,7 @@ class Meter:
             inner: Whether this layer sits at the provider, below frameworks that see the same call.
             late_report: Whether the end is reported from elsewhere after the framework's call has returned.
             unordered: Whether the end may be seen before the start.
+            context: The OpenTelemetry context of the caller; None is the one in force here.
 
         Raises:
             Nothing.
@@ -108,7 +165,7 @@ class Meter:
             scope_tags=attribution_context.current(),
             handler_tags=handler_tags,
             details=details,
-            context=otel_context.get_current(),
+            context=context or otel_context.get_current(),
             started_ns=started_ns or time.time_ns(),
             streaming=streaming,
             tier=tier,

@@ -9,27 +9,33 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
 from farthing.errors import ConfigurationError
+from farthing.policy import PolicyDocument
 from farthing.pricing import PricesSettings
+from farthing.rules import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["RELOADED", "Settings", "load_settings", "settings_file"]
 
 DimensionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 FILE_NAME: Final = "farthing.toml"
 _LIST_VARIABLES: Final = frozenset({"extra_dimensions", "metric_dimensions"})
 _TABLE_VARIABLES: Final = frozenset({"defaults", "aliases"})
+_FILE_ONLY: Final = frozenset({"prices", "policy"})
+
+RELOADED: Final = frozenset({"policy", "enforce", "aliases", "extra_dimensions", "defaults"})
+"""What a change of the file puts in force without a restart."""
 
 
 class Settings(BaseModel):
@@ -77,6 +83,10 @@ class Settings(BaseModel):
     handle_sigterm: bool = True
     """Deliver before SIGTERM ends the process, where the application does not handle it; False: it ends at once."""
     prices: PricesSettings = Field(default_factory=PricesSettings)
+    enforce: bool = True
+    """False: whatever the policy says, no call is ever refused; `reject` then only warns."""
+    policy: PolicyDocument = Field(default_factory=PolicyDocument)
+    """Which tags exist, which are required where, and how they are written."""
 
     @field_validator("defaults", "aliases")
     @classmethod
@@ -92,12 +102,15 @@ class Settings(BaseModel):
         return frozenset((*DIMENSIONS, *self.extra_dimensions))
 
 
-def load_settings(arguments: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    arguments: Mapping[str, object], *, environ: Mapping[str, str] | None = None, path: Path | None = None
+) -> Settings:
     """Read all sources and merge them, the strongest last.
 
     Args:
         arguments: What was given to configure().
         environ: The environment; None is the process's.
+        path: The file to read and no other; None finds it.
 
     Raises:
         ConfigurationError: A file cannot be read, a key is unknown or a value does not fit.
@@ -105,7 +118,7 @@ def load_settings(arguments: Mapping[str, object], *, environ: Mapping[str, str]
     variables = os.environ if environ is None else environ
     merged: dict[str, Any] = {}
     places: dict[str, str] = {}
-    path, table = _read_file(variables)
+    path, table = _read_file(variables) if path is None else (path, _read_named(path))
     for source, values in (
         (str(path), table),
         ("environment", _read_variables(variables)),
@@ -120,6 +133,23 @@ def load_settings(arguments: Mapping[str, object], *, environ: Mapping[str, str]
         raise ConfigurationError(_explain(error.errors()[0], places)) from None
     _check_names(settings, places)
     return settings
+
+
+def settings_file(*, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Give the file that settings are read from, None where there is none.
+
+    Args:
+        environ: The environment; None is the process's.
+
+    Raises:
+        Nothing.
+    """
+    variables = os.environ if environ is None else environ
+    path = Path(variables.get("FARTHING_CONFIG") or Path.cwd() / FILE_NAME)
+    if variables.get("FARTHING_CONFIG") or path.is_file():
+        return path.absolute()
+    pyproject = Path.cwd() / "pyproject.toml"
+    return pyproject if pyproject.is_file() else None
 
 
 def _read_file(variables: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
@@ -143,6 +173,17 @@ def _read_pyproject() -> tuple[Path | None, Mapping[str, Any]]:
     return path, cast("dict[str, Any]", table)
 
 
+def _read_named(path: Path) -> Mapping[str, Any]:
+    table = _parse(path)
+    if path.name != "pyproject.toml":
+        return table
+    tool: object = table.get("tool", {})
+    found: object = cast("dict[str, Any]", tool).get("farthing", {}) if isinstance(tool, dict) else {}
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path}: [tool.farthing] must be a table")
+    return cast("dict[str, Any]", found)
+
+
 def _parse(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -161,7 +202,7 @@ def _read_variables(variables: Mapping[str, str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key in Settings.model_fields:
         raw = variables.get(f"FARTHING_{key.upper()}")
-        if raw is None or key == "prices":
+        if raw is None or key in _FILE_ONLY:
             continue
         if key in _LIST_VARIABLES:
             found[key] = tuple(part.strip() for part in raw.split(",") if part.strip())
@@ -190,14 +231,43 @@ def _check_names(settings: Settings, places: Mapping[str, str]) -> None:
         ("defaults", [settings.aliases.get(canonical_name(n), canonical_name(n)) for n in settings.defaults]),
         ("aliases", list(settings.aliases.values())),
         ("metric_dimensions", list(settings.metric_dimensions)),
+        *_names_in_policy(settings.policy),
     )
     for key, names in named:
-        for name in names:
+        for written in names:
+            name = written
+            if key.startswith("policy"):
+                name = settings.aliases.get(canonical_name(written), canonical_name(written))
             if name not in dimensions:
                 raise ConfigurationError(
-                    f"{places.get(key, 'farthing')}: {key}: {name!r} is no dimension{_near(name, dimensions)}. "
-                    "Declare it in extra_dimensions, or use one of: " + ", ".join(sorted(dimensions))
+                    f"{places.get(key.partition('.')[0], 'farthing')}: {key}: {written!r} is no dimension"
+                    f"{_near(written, dimensions)}. Declare it in extra_dimensions, or use one of: "
+                    + ", ".join(sorted(dimensions))
                 )
+    for spelling in settings.aliases:
+        if spelling in dimensions:
+            raise ConfigurationError(
+                f"{places.get('aliases', 'farthing')}: aliases: {spelling!r} is a dimension itself and cannot mean "
+                f"{settings.aliases[spelling]!r}; remove the line"
+            )
+    try:
+        policy_of(settings, {})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{places.get('policy', 'farthing')}: {error}") from None
+
+
+def _names_in_policy(policy: PolicyDocument) -> Iterator[tuple[str, list[str]]]:
+    for name, rules in policy.environments.items():
+        yield f"policy.environments.{name}.required", list(rules.required)
+        yield f"policy.environments.{name}.defaults", list(rules.defaults)
+    for rule in policy.routes:
+        yield f"policy.routes ({rule.pattern}).required", list(rule.required)
+    yield "policy.dimensions", list(policy.dimensions)
+    yield "policy.renames", [rename.dimension for rename in policy.renames]
+    yield "policy.hashing.dimensions", list(policy.hashing.dimensions)
+    yield "policy.corroboration.dimensions", list(policy.corroboration.dimensions)
+    yield "policy.gateway.headers", list(policy.gateway.headers.values())
+    yield "policy.gateway.locked", list(policy.gateway.locked)
 
 
 def _explain(error: ErrorDetails, places: Mapping[str, str]) -> str:
@@ -208,11 +278,27 @@ def _explain(error: ErrorDetails, places: Mapping[str, str]) -> str:
         if len(location) == 1:
             known = list(Settings.model_fields)
             return f"{place}: unknown key {key!r}{_near(location[0], known)}. Known keys: {', '.join(known)}"
-        return f"{place}: unknown key {key!r}. Remove it or mend its spelling."
+        known = _known_beside(error["loc"])
+        hint = f" Known keys: {', '.join(known)}" if known else " Remove it or mend its spelling."
+        return f"{place}: unknown key {key!r}{_near(location[-1], known)}.{hint}"
     problem = error["msg"].removeprefix("Value error, ")
     shown = error.get("input")
     given = f" (given: {shown!r})" if isinstance(shown, (bool, int, float)) or _is_short(shown) else ""
     return f"{place}: {key}: {problem}{given}"
+
+
+def _known_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Give the keys of the table that an unknown key stands in."""
+    model: object = Settings
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[str(part)].annotation
+        inner = [each for each in get_args(model) if isinstance(each, type) and issubclass(each, BaseModel)]
+        if inner:
+            model = inner[0]
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _is_short(value: object) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -16,17 +18,19 @@ from farthing.endings import before_process_ends, deliver_on_sigterm, forked_chi
 from farthing.errors import ConfigurationError
 from farthing.guard import forget_logged, log, report_fault
 from farthing.meter import Meter
-from farthing.policy import Layer, Policy
+from farthing.policy import Layer
 from farthing.pricing.installed import BookInForce
+from farthing.reloading import PolicyWatch
+from farthing.rules import Rules, policy_of
 from farthing.runs import RunMap
-from farthing.settings import Settings, load_settings
+from farthing.settings import RELOADED, Settings, load_settings, settings_file
 from farthing.sinks.ledger import LedgerSink
 from farthing.sinks.metrics import MetricSink
 from farthing.sinks.spans import SpanSink
 from farthing.sinks.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from opentelemetry.metrics import MeterProvider
@@ -42,6 +46,7 @@ settlers: Final[list[Callable[[float], None]]] = []
 
 _NOT_ARRIVED: Final = frozenset({"lost", "refused", "rejected", "damaged"})
 _LATE_SECONDS: Final = 1.0
+_MAX_LINES: Final = 10_000
 _POLL_SECONDS: Final = 0.005
 
 
@@ -52,6 +57,7 @@ class Runtime:
         settings: Validated settings.
         explicit: Whether configure() asked for it.
         providers: The tracer and meter providers that were given.
+        arguments: What configure() was given, for when the file is read again.
     """
 
     def __init__(
@@ -60,8 +66,11 @@ class Runtime:
         *,
         explicit: bool,
         providers: tuple[TracerProvider | None, MeterProvider | None] = (None, None),
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
-        self.settings: Final = settings
+        self._lines: deque[tuple[str, Mapping[str, object]]] = deque()
+        self.settings = settings
+        self.arguments: Final = dict(arguments or {})
         self.explicit = explicit
         """Whether configure() was called; what configured itself may still be replaced."""
         self.instance_id: Final = str(uuid4())
@@ -89,14 +98,20 @@ class Runtime:
         if self.ledger is not None:
             sinks["ledger"] = self.ledger.write
         self.prices: Final = BookInForce(settings.prices)
+        self.rules: Final = Rules(
+            policy=policy_of(settings),
+            weakest=_weakest(settings),
+            enforce=settings.enforce,
+            counters=self.counters,
+        )
+        self.watch: Final = PolicyWatch(settings_file(), reload=self._reload, counters=self.counters)
         billing = Billing(
-            policy=Policy(extra_dimensions=settings.extra_dimensions, aliases=settings.aliases),
+            rules=self.rules,
             book=self.prices.book,
             spans=spans,
             sinks=sinks,
             runs=self.runs,
             counters=self.counters,
-            layers=(Layer("process", process_defaults(settings), strict=True),),
             run_timeout_seconds=settings.call_timeout_seconds,
             service=(self.telemetry.service_name, self.instance_id),
         )
@@ -104,7 +119,31 @@ class Runtime:
         self.delivery: Final = Delivery(
             handle=self._handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
-        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters)
+        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
+
+    def note_line(self, name: str, line: Mapping[str, object]) -> None:
+        """Have the worker add a line to a file beside the ledger; without a ledger it is kept nowhere.
+
+        Raises:
+            Nothing.
+        """
+        if self.ledger is not None and len(self._lines) < _MAX_LINES:
+            self._lines.append((name, line))
+
+    def _write_lines(self) -> None:
+        while self._lines:
+            name, line = self._lines.popleft()
+            folder = ledger_folder(self.settings)
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _reload(self) -> None:
+        """Read the file again and put in force what may change without a restart."""
+        loaded = load_settings(self.arguments, path=self.watch.path)
+        settings = self.settings.model_copy(update={key: getattr(loaded, key) for key in RELOADED})
+        self.rules.replace(policy_of(settings), _weakest(settings), enforce=settings.enforce)
+        self.settings = settings
 
     def _handle(self, events: list[Event]) -> None:
         """On the worker: events become Calls in the ledger first, and then requests in the spool."""
@@ -114,6 +153,11 @@ class Runtime:
             self.telemetry.collect()
 
     def _tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
+        self.watch.check()
+        try:
+            self._write_lines()
+        except OSError as error:
+            report_fault("farthing.setup.note_line", error, self.counters)
         try:
             self._billing.tick(final)
             if not final:
@@ -222,24 +266,24 @@ def configure(
     global _runtime
     loaded = load_settings(settings)
     with _lock:
-        if _runtime is not None and _runtime.explicit and _runtime.settings != loaded:
+        changed: list[str] = []
+        if _runtime is not None:
             changed = sorted(
                 key for key in Settings.model_fields if getattr(loaded, key) != getattr(_runtime.settings, key)
             )
+            if _runtime.arguments == settings and RELOADED.issuperset(changed):
+                changed = []  # the file has changed since; the worker takes that over
+        if _runtime is not None and _runtime.explicit and changed:
             raise ConfigurationError(
                 f"configure(): already configured with other values of {', '.join(changed)}. "
                 "Configure once, or call farthing.shutdown() first."
             )
         providers = (tracer_provider, meter_provider)
-        if (
-            _runtime is not None
-            and _runtime.settings == loaded
-            and _runtime.telemetry.given in (providers, (None, None))
-        ):
+        if _runtime is not None and not changed and _runtime.telemetry.given in (providers, (None, None)):
             _runtime.explicit = True
             _runtime.telemetry.given = providers
             return
-        earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers)
+        earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers, arguments=settings)
     _watch_for_the_end(loaded)
     if earlier is not None:
         earlier.close(loaded.exit_timeout_seconds)
@@ -374,6 +418,8 @@ def health() -> Health:
         ledger_written=ledger.written if ledger is not None else 0,
         ledger_failed=ledger.failed if ledger is not None else 0,
         violations=counters.by_reason("violations"),
+        refused=counters.by_reason("refused"),
+        context=counters.by_reason("context"),
         faults=counters.by_reason("faults"),
         last_error=counters.last_error,
     )
@@ -430,6 +476,10 @@ def spool_maker(settings: Settings, counted: Counters) -> Callable[[str], Spool]
     return make
 
 
+def _weakest(settings: Settings) -> tuple[Layer, ...]:
+    return (Layer("process", process_defaults(settings), strict=True),)
+
+
 def process_defaults(settings: Settings) -> dict[str, str]:
     """Give the process's own tags: the setting `defaults`, and the environment that OTEL_RESOURCE_ATTRIBUTES names."""
     found: dict[str, str] = {}
@@ -469,7 +519,12 @@ def _after_fork_in_child() -> None:
     _ending.set()
     if standing is not None:
         standing.abandon()
-        _runtime = Runtime(standing.settings, explicit=standing.explicit, providers=standing.telemetry.given)
+        _runtime = Runtime(
+            standing.settings,
+            explicit=standing.explicit,
+            providers=standing.telemetry.given,
+            arguments=standing.arguments,
+        )
         forked_child_ends_too()
 
 

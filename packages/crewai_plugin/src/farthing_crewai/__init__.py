@@ -7,7 +7,8 @@ farthing_crewai.FarthingListener(feature="research")  # registers itself on Crew
 
 from farthing_crewai.versions import UnsupportedCrewAIError  # isort: skip - refuses an old crewai before it is touched
 from farthing_crewai.listener import FarthingListener
+from farthing_crewai.refusing import CallRefusedError
 
-__all__ = ["FarthingListener", "UnsupportedCrewAIError"]
+__all__ = ["CallRefusedError", "FarthingListener", "UnsupportedCrewAIError"]
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ error only a status code or a class name leaves this module.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crewai.events import event_bus
@@ -16,13 +17,15 @@ from farthing.providers import canonical_provider
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
 __all__ = [
+    "NO_REGISTRY",
     "CallEnd",
     "CallStart",
     "Passage",
+    "Registry",
     "ScopeEnd",
     "ScopeStart",
     "call_completed",
@@ -33,11 +36,16 @@ __all__ = [
     "passage",
     "scope_end",
     "scope_start",
+    "tags_before",
 ]
 
 Entity = tuple[str, ...]
 """Names a running piece of work by what runs: ("task", id), ("agent", agent id, task id), ("crew", id), ..."""
 
+Registry = Mapping[tuple[str, str], Mapping[str, object]]
+"""Tags by kind (crew, flow, task, agent) and name."""
+
+NO_REGISTRY: Final[Registry] = {}
 _MAX_NAME: Final = 80
 _SHAPES: Final = {
     "anthropic": "crewai:anthropic" if INSTALLED >= ANTHROPIC_INPUT_IS_INCLUSIVE else "crewai:anthropic_raw",
@@ -187,13 +195,16 @@ def call_failed(source: Any, event: Any) -> CallEnd:
     return _call_end(source, event, failed=True)._replace(error_type=error_type, billed=billed)
 
 
-def scope_start(source: Any, event: Any, *, input_names: Iterable[str] = ()) -> ScopeStart | None:
+def scope_start(
+    source: Any, event: Any, *, input_names: Iterable[str] = (), registry: Registry = NO_REGISTRY
+) -> ScopeStart | None:
     """Read the start of a crew, task, agent or flow; None for a flow that is CrewAI's own machinery.
 
     Args:
         source: What emitted the event.
         event: One of CrewAI's ...StartedEvent.
         input_names: The keys of kickoff inputs that are tags.
+        registry: The tags of crews, tasks and agents by name.
     """
     entity = _entity(source, event)
     kind = entity[0]
@@ -209,8 +220,23 @@ def scope_start(source: Any, event: Any, *, input_names: Iterable[str] = ()) -> 
         entity=entity,
         answers_to=frozenset((entity, *_members(kind, source))),
         homes=_homes_of_scope(entity),
-        tags=_fingerprint(subject) | _chosen(getattr(event, "inputs", None), input_names),
+        tags=_declared(kind, subject, registry) | _chosen(getattr(event, "inputs", None), input_names),
     )
+
+
+def tags_before(context: Any, *, input_names: Iterable[str], registry: Registry) -> dict[str, object] | None:
+    """Read the tags of a model call about to be made from CrewAI's hook context; None where it names no crew or agent.
+
+    CrewAI gives its converter calls (`output_pydantic`) and direct calls no crew, task or agent.
+    """
+    found: dict[str, object] = {}
+    subjects = {kind: getattr(context, kind, None) for kind in ("crew", "task", "agent")}
+    for kind, subject in subjects.items():
+        if subject is not None:
+            found |= _declared(kind, subject, registry)
+    if subjects["crew"] is not None:
+        found = _chosen(getattr(subjects["crew"], "_inputs", None), input_names) | found
+    return None if all(subject is None for subject in subjects.values()) else found
 
 
 def scope_end(source: Any, event: Any) -> ScopeEnd | None:
@@ -384,6 +410,17 @@ def _fingerprint(subject: Any) -> dict[str, object]:
     fingerprint = getattr(getattr(subject, "security_config", None), "fingerprint", None)
     metadata: Any = getattr(fingerprint, "metadata", None) or {}
     return {str(name): value for name, value in metadata.items() if isinstance(value, str | int | float)}
+
+
+def _declared(kind: str, subject: Any, registry: Registry) -> dict[str, object]:
+    """Give the tags that a crew, task or agent was declared with: by its name, and in its fingerprint."""
+    if kind == "flow":
+        name = type(subject).__name__
+    elif kind in {"agent", "lite-agent"}:
+        name, kind = _clean(getattr(subject, "_original_role", None) or getattr(subject, "role", None)), "agent"
+    else:
+        name = _clean(getattr(subject, "name", None))
+    return {**registry.get((kind, name), {}), **_fingerprint(subject)}
 
 
 def _chosen(inputs: Any, names: Iterable[str]) -> dict[str, object]:

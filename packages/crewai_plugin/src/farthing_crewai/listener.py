@@ -14,7 +14,7 @@ from crewai.events.event_context import SCOPE_STARTING_EVENTS
 
 from farthing import runs, setup
 from farthing.guard import guarded
-from farthing_crewai import extract
+from farthing_crewai import extract, refusing
 from farthing_crewai.places import call_key
 from farthing_crewai.tracker import Tracker
 
@@ -45,6 +45,10 @@ class FarthingListener:
         default_tags: The same as a mapping; keywords win over it.
         inputs_tags: Keys of `kickoff(inputs={...})` whose values are tags of that kickoff. None by default, since
             inputs hold business data.
+        crews: Tags of crews by their `name`: `crews={"research-crew": {"feature": "research"}}`.
+        tasks: Tags of tasks by their `name`.
+        agents: Tags of agents by their role, as written (with its placeholders).
+        flows: Tags of flows by the name of their class.
 
     Raises:
         Nothing: a tag that cannot be used is reported on the call and in `farthing.health()`.
@@ -55,8 +59,18 @@ class FarthingListener:
         *,
         default_tags: Mapping[str, object] | None = None,
         inputs_tags: Iterable[str] = (),
+        crews: Mapping[str, Mapping[str, object]] | None = None,
+        tasks: Mapping[str, Mapping[str, object]] | None = None,
+        agents: Mapping[str, Mapping[str, object]] | None = None,
+        flows: Mapping[str, Mapping[str, object]] | None = None,
         **dimensions: object,
     ) -> None:
+        declared = {"crew": crews, "task": tasks, "agent": agents, "flow": flows}
+        self.registry: Final = {
+            (kind, " ".join(name.split())): tags
+            for kind, named in declared.items()
+            for name, tags in (named or {}).items()
+        }
         self.tags: Final[Mapping[str, object]] = {**(default_tags or {}), **dimensions}
         self.inputs_tags: Final = (inputs_tags,) if isinstance(inputs_tags, str) else tuple(inputs_tags)
         _bridge.add(self)
@@ -78,6 +92,7 @@ class _Bridge:
         self._listeners: tuple[FarthingListener, ...] = ()
         self._tags: Mapping[str, object] = {}
         self._input_names: tuple[str, ...] = ()
+        self._registry: extract.Registry = extract.NO_REGISTRY
         self._has_warned = False
         self.tracker: Final = Tracker(handler_tags=lambda: self._tags)
 
@@ -94,6 +109,7 @@ class _Bridge:
             if _current_call not in runs.outer_probes:
                 runs.outer_probes.append(_current_call)
             self._warn_of_headers()
+            refusing.install(self.before_call)
 
     def remove(self, listener: FarthingListener) -> None:
         """Let a listener go; with the last one, leave the bus."""
@@ -103,6 +119,7 @@ class _Bridge:
                 return
             for event_type, handler in self._handlers():
                 crewai_event_bus.off(event_type, handler)
+            refusing.uninstall(self.before_call)
             self.tracker.clear()
 
     @property
@@ -116,6 +133,7 @@ class _Bridge:
         for listener in reversed(listeners):
             tags |= listener.tags  # the first listener's tag wins, as with any handler that is registered twice
         self._tags = tags
+        self._registry = {key: tags for each in reversed(listeners) for key, tags in each.registry.items()}
         self._input_names = tuple(dict.fromkeys(name for each in listeners for name in each.inputs_tags))
 
     def _handlers(self) -> Iterator[tuple[type[BaseEvent], Handler]]:
@@ -144,6 +162,17 @@ class _Bridge:
 
     # -- handlers -----------------------------------------------------------------------------------------------
 
+    def before_call(self, context: object) -> None:
+        """Refuse a model call that the policy does not let go out, on the thread that is about to make it.
+
+        Raises:
+            CallRefusedError: A rule that says reject is violated.
+        """
+        meter = setup.get_meter()
+        if meter is not None and meter.enforcing:
+            tags = extract.tags_before(context, input_names=self._input_names, registry=self._registry)
+            refusing.require(meter, tags, self._tags)
+
     @guarded
     def on_call(self, source: object, event: object) -> None:
         """Begin a model call."""
@@ -167,7 +196,7 @@ class _Bridge:
         """Begin a crew, task, agent or flow."""
         if not _is_live():
             return
-        start = extract.scope_start(source, event, input_names=self._input_names)
+        start = extract.scope_start(source, event, input_names=self._input_names, registry=self._registry)
         if start is None:
             self.tracker.passed(extract.passage(source, event))
         else:

@@ -37,6 +37,7 @@ __all__ = ["FarthingHandler"]
 
 _FRAMEWORK: Final = "langchain"
 _UNNAMED_GRAPH: Final = "LangGraph"
+_HOW: Final = 'Send it with config={"metadata": {{pairs}}} or `with farthing.attribute({example}): ...`'
 _FALLBACKS: Final = "RunnableWithFallbacks"
 
 
@@ -55,10 +56,14 @@ class FarthingHandler(BaseCallbackHandler):
     """
 
     run_inline = True
-    raise_error = False
 
     def __init__(self, *, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> None:
         self._tags: Final = _checked(default_tags) | {canonical_name(n): v for n, v in dimensions.items()}
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]  # LangChain reads it after an event raised
+        """Whether what an event raises stops the call: only a refusal ever leaves one, and only where one may."""
+        return (meter := get_meter()) is not None and meter.enforcing
 
     # Chains, tools, retrievers: the root is a scope, and so is an agent or a named graph inside; the rest is lineage.
 
@@ -299,6 +304,8 @@ class FarthingHandler(BaseCallbackHandler):
         if meter is None:
             return
         key, above = (_FRAMEWORK, run), lineage.get(parent)
+        if meter.enforcing:
+            meter.require(how=_HOW, tags=asked.tags, handler_tags=self._tags, parent=above.scope)
         lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key)))
         outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None

@@ -18,6 +18,8 @@ from openai import APIConnectionError
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
+from farthing.policy.document import Gateway
+from farthing.propagation import HEADER, parse_tags
 from farthing.runs import Finish
 
 if TYPE_CHECKING:
@@ -28,23 +30,27 @@ __all__ = [
     "answered",
     "asked",
     "batch",
+    "before_setup",
     "ended_ns",
     "failed",
     "first_chunk_ns",
     "is_async",
     "is_known",
     "is_mock",
+    "is_proxied",
     "is_refusal",
     "operation_of",
     "raw_answer",
     "request_id",
     "retries",
     "started_ns",
+    "trace_headers",
     "usage_was_withheld",
     "was_sent",
 ]
 
 Kwargs = dict[str, Any]
+Details = dict[str, str]
 Units = dict[str, object] | None
 
 _OPERATIONS: Final = {
@@ -69,7 +75,8 @@ _OPERATIONS: Final = {
 
 _NAMES: Final = {f"{a}{name}": operation for name, operation in _OPERATIONS.items() for a in ("", "a")}
 
-_NOT_TAGS: Final = frozenset({"tags", "requester_metadata"})
+_GATEWAY: Final = Gateway()
+_NOT_TAGS: Final = frozenset({"tags", "requester_metadata", "spend_logs_metadata"})
 _FROM_PROXY: Final = frozenset({"endpoint"})
 """What LiteLLM's proxy itself puts into the metadata under a name that is also a dimension's."""
 
@@ -122,29 +129,55 @@ class Asked(NamedTuple):
     tier: str | None
 
 
-def asked(kwargs: Kwargs) -> Asked:
-    """Read the dict of `log_pre_api_call`, or of the one event that a cache hit has."""
+def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
+    """Read the dict of `log_pre_api_call`, or of the one event that a cache hit has.
+
+    Args:
+        kwargs: LiteLLM's.
+        gateway: What a proxy takes from whom; None is the default.
+    """
     provider = _provider(kwargs)
     litellm_params = _under(kwargs, "litellm_params")
     metadata = _under(litellm_params, "metadata")
     weak_tags: dict[str, object] = {}
     details: dict[str, str] = {}
-    if metadata:
-        _routing(metadata, details)
-        if "user_api_key" in metadata or "user_api_key_hash" in metadata:
-            _key_owner(metadata, weak_tags, details)
+    for found in (metadata, _under(litellm_params, "litellm_metadata")):
+        if found:
+            _routing(found, details)
+            if "user_api_key" in found or "user_api_key_hash" in found:
+                _key_owner(found, weak_tags, details)
     if provider == "litellm_proxy":
         details["gateway"] = "litellm-proxy"
+    tags = _tags(kwargs, metadata, _under(litellm_params, "litellm_metadata"))
+    if is_proxied(kwargs):
+        _callers_tags(litellm_params, gateway or _GATEWAY, tags)
+        _keep_locked(gateway or _GATEWAY, tags, weak_tags, details)
     return Asked(
         operation=operation_of(kwargs),
         provider=provider,
         model=_model(kwargs.get("model"), provider),
-        tags=_tags(kwargs, metadata, _under(litellm_params, "litellm_metadata")),
+        tags=tags,
         weak_tags=weak_tags,
         details=details,
         streaming=bool(kwargs.get("stream")),
         tier=_text(_under(kwargs, "optional_params").get("service_tier")),
     )
+
+
+def before_setup(arguments: Any) -> Kwargs:
+    """Shape the arguments of a call, as its caller wrote them, like the dict that LiteLLM makes of them."""
+    names = ("metadata", "litellm_metadata", "proxy_server_request")
+    return {
+        "litellm_params": {name: arguments.get(name) for name in names},
+        "user": arguments.get("user"),
+        "model": arguments.get("model"),
+    }
+
+
+def is_proxied(kwargs: Kwargs) -> bool:
+    """Say whether LiteLLM's proxy makes the call, for one of its keys."""
+    params = _under(kwargs, "litellm_params")
+    return any("user_api_key" in _under(params, name) for name in ("metadata", "litellm_metadata"))
 
 
 def operation_of(kwargs: Kwargs) -> str:
@@ -264,6 +297,48 @@ def _routing(metadata: Kwargs, details: dict[str, str]) -> None:
     info = metadata.get("model_info")
     if _is_dict(info) and (deployment := _text(info.get("id"))):
         details["deployment"] = deployment
+
+
+def trace_headers(kwargs: Kwargs) -> dict[str, str]:
+    """Give the W3C trace headers of the request that a proxy serves."""
+    headers = _headers(_under(kwargs, "litellm_params")) if is_proxied(kwargs) else {}
+    return {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
+
+
+def _headers(litellm_params: Kwargs) -> dict[str, str]:
+    """Give a proxy's request headers; nothing but named ones may be taken from them."""
+    found = _under(_under(litellm_params, "proxy_server_request"), "headers")
+    return {str(name).lower(): value for name, value in found.items() if isinstance(value, str)}
+
+
+def _callers_tags(litellm_params: Kwargs, gateway: Gateway, tags: dict[str, object]) -> None:
+    """Add what a proxy's caller says outside of the metadata's top: spend-logs metadata, then headers, if trusted."""
+    for name in ("metadata", "litellm_metadata"):
+        spend = _under(_under(litellm_params, name), "spend_logs_metadata")
+        for key, value in spend.items():
+            if key not in tags and len(tags) < _MAX_TAGS:
+                _put(key, value, tags)
+    if not gateway.trust_headers:
+        return
+    headers = _headers(litellm_params)
+    for header, dimension in gateway.headers.items():
+        if header in headers:
+            tags.setdefault(dimension, headers[header])
+    for name, value in parse_tags(headers.get(HEADER)).items():
+        tags.setdefault(name, value)
+
+
+def _keep_locked(gateway: Gateway, tags: dict[str, object], weak_tags: dict[str, object], details: Details) -> None:
+    """Take back what a caller claims about dimensions that only its key and team may set."""
+    locked = {canonical_name(name) for name in gateway.locked}
+    forged: set[str] = set()
+    for written in [name for name in tags if canonical_name(name) in locked]:
+        name = canonical_name(written)
+        true = {value for key, value in weak_tags.items() if canonical_name(key) == name}
+        if tags.pop(written) not in true:
+            forged.add(name)
+    if forged:
+        details["forged"] = ",".join(sorted(forged))
 
 
 def _key_owner(metadata: Kwargs, weak_tags: dict[str, object], details: dict[str, str]) -> None:
@@ -390,8 +465,8 @@ def _billed_tools(output: Any) -> list[object]:
 def _invented(kwargs: Kwargs, hidden: Kwargs, provider: str | None, usage: Units) -> bool:
     """Say whether LiteLLM counted a stream's tokens itself because the provider never told.
 
-    litellm up to 1.100 keeps the sum of what the chunks said in `_hidden_params["usage"]`; later ones tell nothing. But these
-    providers report only when they are asked, and a guess has no details of the prompt.
+    litellm up to 1.100 keeps the sum of what the chunks said in `_hidden_params["usage"]`; later ones tell nothing. But
+    these providers report only when they are asked, and a guess has no details of the prompt.
     """
     if not kwargs.get("stream") or usage is None:
         return False

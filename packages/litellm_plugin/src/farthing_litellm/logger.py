@@ -17,9 +17,10 @@ from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
 from farthing.guard import guarded, log
+from farthing.propagation import trace_context
 from farthing.runs import Finish
 from farthing.setup import get_meter, settlers
-from farthing_litellm import extract, registration
+from farthing_litellm import extract, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["FarthingLogger"]
 
 _FRAMEWORK: Final = "litellm"
 _NOT_SENT: Final = "litellm_no_upstream_llm_call"
+"""What LiteLLM's proxy puts on the events of a request that it refused itself: a bad key, a guardrail, a policy."""
 _MANY_ENDS: Final = 1_000
 
 _failures: Final = Failures()
@@ -55,10 +57,11 @@ class FarthingLogger(CustomLogger):
 
     def __init__(self, *, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - LiteLLM's **kwargs have no type
-        self._tags: Final = _checked(default_tags) | {canonical_name(name): tag for name, tag in dimensions.items()}
+        self.tags: Final = _checked(default_tags) | {canonical_name(name): tag for name, tag in dimensions.items()}
         # LiteLLM tells instances of a class apart by their public texts and numbers, and drops the second of a kind.
-        self.identity: Final = repr(sorted(self._tags.items(), key=repr))
+        self.identity: Final = repr(sorted(self.tags.items(), key=repr))
         registration.register(self)
+        refusing.install(_standing_tags)
 
     def unregister(self) -> None:
         """Take this callback out of all of LiteLLM's lists again.
@@ -78,6 +81,8 @@ class FarthingLogger(CustomLogger):
             return
         if left:
             _end_left(meter)
+        if kwargs.get(_NOT_SENT):
+            return
         mark, before = kwargs.get("api_call_start_time"), kwargs.get(STASH)
         if isinstance(before, Attempt) and mark is not None and before.mark is mark:
             attempt = before  # a second instance, or the same one in a second list
@@ -195,7 +200,7 @@ class FarthingLogger(CustomLogger):
             _discard(meter, attempt)
             return
         if not isinstance(attempt, Attempt):
-            if error is not None and extract.was_sent(error) and extract.is_known(kwargs):
+            if error is not None and not kwargs.get(_NOT_SENT) and extract.was_sent(error) and extract.is_known(kwargs):
                 self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
             else:
                 counters.add("skipped", "litellm-not-sent")
@@ -211,7 +216,10 @@ class FarthingLogger(CustomLogger):
             _failures.note(request, Place(attempt.operation_id, attempt.number))
 
     def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
-        asked = extract.asked(kwargs)
+        asked = extract.asked(kwargs, meter.gateway)
+        if "forged" in asked.details:
+            counters.add("context", "forged:" + asked.details["forged"])
+        headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
             framework=_FRAMEWORK,
@@ -219,7 +227,7 @@ class FarthingLogger(CustomLogger):
             provider=asked.provider,
             model=asked.model,
             tags=asked.tags,
-            handler_tags={**asked.weak_tags, **self._tags} if asked.weak_tags else self._tags,
+            handler_tags={**asked.weak_tags, **self.tags} if asked.weak_tags else self.tags,
             details=asked.details,
             streaming=asked.streaming,
             tier=asked.tier,
@@ -228,6 +236,7 @@ class FarthingLogger(CustomLogger):
             started_ns=attempt.started_ns,
             inner=True,
             late_report=True,
+            context=trace_context(headers) if headers else None,
         )
         if attempt.operation_id is None and (run := meter.runs.get(attempt.key)) is not None:
             attempt.operation_id = run.operation_id
@@ -266,6 +275,11 @@ class FarthingLogger(CustomLogger):
         )
         attempt.ended = True
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
+
+
+def _standing_tags() -> list[Mapping[str, object]]:
+    """Give the tags of every instance that LiteLLM calls, the first one first."""
+    return [each.tags for each in registration.standing() if isinstance(each, FarthingLogger)]
 
 
 def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | None) -> Attempt:

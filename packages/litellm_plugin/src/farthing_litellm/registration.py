@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["hooked", "register", "unregister"]
+__all__ = ["hooked", "register", "standing", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -65,3 +65,13 @@ def unregister(callback: CustomLogger) -> None:
     manager = _manager()
     for name in _LISTS:
         manager.remove_callback_from_list_by_object(getattr(litellm, name, None), callback, require_self=False)
+
+
+def standing() -> list[object]:
+    """Give what stands in LiteLLM's lists of callbacks, each once.
+
+    Raises:
+        Nothing.
+    """
+    lists: list[list[object]] = [getattr(litellm, name, []) for name in ("callbacks", "input_callback")]
+    return [*{id(each): each for entries in lists for each in entries}.values()]

@@ -17,6 +17,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from farthing.errors import FarthingError
+from farthing_reports.policy_cli import policy_app
 from farthing_reports.prices_cli import prices_app, reprice
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ app: Final = typer.Typer(
 ledger_app: Final = typer.Typer(help="The ledger: where it is, and how it is kept small.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(prices_app, name="prices")
+app.add_typer(policy_app, name="policy")
 
 
 class Format(StrEnum):
@@ -252,6 +254,24 @@ def replay(
     from farthing_reports.commands import run_replay  # noqa: PLC0415 - see above
 
     run_replay(since=since, until=until, endpoint=endpoint, ledger=ledger, now=datetime.now(UTC))
+
+
+@app.command("inventory")
+def list_calls(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or a file of Python code.")],
+    *,
+    form: Annotated[PlainFormat, typer.Option("--format")] = PlainFormat.TABLE,
+) -> None:
+    """List the places in a codebase that call a model, and whether farthing reaches each. Nothing is run.
+
+    Exit code 1 if any of them has neither a callback nor an attribute().
+
+    **Example:** `farthing inventory src`
+    """
+    from farthing_reports.inventory_view import run_inventory  # noqa: PLC0415 - see above
+
+    if not run_inventory(path, form=form.value):
+        raise typer.Exit(1)
 
 
 @app.command()

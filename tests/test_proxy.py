@@ -1,0 +1,224 @@
+"""The real LiteLLM proxy, configured as in examples/proxy: who pays, who is refused, what reaches the provider."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from farthing.testing import read_calls
+from farthing.testing.provider import FakeProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from farthing.envelope import Call
+
+ROOT = Path(__file__).parents[1]
+VENV = ROOT / ".venvs" / "proxy"
+CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "canary-prompt"}]}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def proxy_command() -> str:
+    """Give the proxy's command in an environment of its own, made here if need be: it pins what farthing does not."""
+    command, stamp = VENV / "bin" / "litellm", VENV / f".litellm-{version('litellm')}"
+    if not stamp.exists():
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        wanted = [f"litellm[proxy]=={version('litellm')}"]
+        for package in ("core", "litellm_plugin"):
+            wanted += ["-e", str(ROOT / "packages" / package)]
+        steps = (
+            [uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)],
+            [uv, "pip", "install", "-q", "--python", str(VENV / "bin" / "python"), *wanted],
+        )
+        try:
+            for step in steps:
+                subprocess.run(step, check=True, capture_output=True, timeout=600)  # noqa: S603 - our own command
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(
+                f"NOT RUN: the proxy's environment could not be made ({type(error).__name__}): real proxy untested"
+            )
+        stamp.touch()
+    return str(command)
+
+
+class Proxy:
+    """A running proxy, its provider and its ledger."""
+
+    def __init__(self, url: str, provider: FakeProvider, folder: Path) -> None:
+        self.url = url
+        self.provider = provider
+        self.folder = folder
+
+    def post(self, path: str, body: Mapping[str, Any], *, key: str = "sk-growth", **headers: str) -> httpx.Response:
+        """Ask."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        authorised = {"authorization": f"Bearer {key}", **named}
+        return httpx.post(f"{self.url}{path}", json=dict(body), headers=authorised, timeout=60)
+
+    def next_call(self, before: int) -> Call:
+        """Wait for the ledger to have one more Call."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = read_calls(self.folder) if self.folder.exists() else []
+            if len(found) > before:
+                assert len(found) == before + 1
+                return found[-1]
+            time.sleep(0.1)
+        raise AssertionError("the proxy recorded nothing")
+
+    @property
+    def recorded(self) -> int:
+        """Count the Calls so far."""
+        return len(read_calls(self.folder)) if self.folder.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """Start the proxy as its README says."""
+    command = proxy_command()
+    folder = tmp_path_factory.mktemp("proxy")
+    shutil.copytree(ROOT / "examples" / "proxy", folder / "proxy")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with FakeProvider() as provider, (folder / "log").open("wb") as log:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "OTEL_"))}
+        environment |= {
+            "OPENAI_API_BASE": provider.openai_url,
+            "OPENAI_API_KEY": "sk-provider",
+            "FARTHING_LEDGER": str(folder / "ledger"),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        }
+        arguments = [command, "--config", "config.yaml", "--port", str(port), "--host", "127.0.0.1"]
+        server = subprocess.Popen(arguments, cwd=folder / "proxy", env=environment, stdout=log, stderr=log)  # noqa: S603
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_live(url, server, folder / "log")
+            yield Proxy(url, provider, folder / "ledger")
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_until_live(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the proxy answers."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.3)
+    raise AssertionError(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+
+
+def test_key_team_headers_and_body_become_dimensions(proxy: Proxy) -> None:
+    """One line of configuration must be enough to see who spends; a caller cannot put the bill on another team."""
+    before = proxy.recorded
+    answer = proxy.post(
+        "/v1/chat/completions",
+        CHAT | {"metadata": {"feature": "Search V2", "team": "ceo"}, "user": "u-1"},
+        x_ai_tenant="acme",
+        x_litellm_spend_logs_metadata='{"task_type": "ranking"}',
+        traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
+    )
+    assert answer.status_code == 200, answer.text
+    call = proxy.next_call(before)
+    assert dict(call.attribution.items()) == {
+        "feature": "search",
+        "team": "growth",
+        "tenant": "acme",
+        "task_type": "ranking",
+        "user_id": "u-1",
+        "plan": "internal",
+    }
+    assert call.details["forged"] == "team"
+    assert call.details["key_alias"] == "growth-app"
+    assert (call.trace_id, call.parent_span_id) == (TRACE, "00f067aa0ba902b7")
+    assert call.cost.amount_usd == proxy.provider.invoice.lines[-1].amount_usd
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT),
+        ("/v1/chat/completions", CHAT | {"stream": True}),
+        ("/v1/chat/completions", CHAT | {"no-log": True}),
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": "canary-prompt"}),
+        ("/v1/messages", CHAT | {"max_tokens": 10}),
+    ],
+)
+def test_a_request_without_tags_gets_a_400_that_says_how(proxy: Proxy, path: str, body: dict[str, Any]) -> None:
+    """The developer on the other side has only this text."""
+    before, asked = proxy.recorded, len(proxy.provider.requests)
+    answer = proxy.post(path, body, key="sk-nobody")
+    assert answer.status_code == 400, answer.text
+    for part in (
+        "feature is missing",
+        "team is missing",
+        '\\"feature\\": \\"...\\"',
+        "x-ai-feature",
+        "your key or team",
+    ):
+        assert part in answer.text
+    assert len(proxy.provider.requests) == asked
+    time.sleep(1.5)
+    assert proxy.recorded == before
+
+
+@pytest.mark.parametrize("more", [{"no-log": True}, {"stream": True, "no-log": True}])
+def test_no_log_cannot_switch_it_off(proxy: Proxy, more: dict[str, Any]) -> None:
+    """A request that hides from the bill is the one to see."""
+    before = proxy.recorded
+    answer = proxy.post("/v1/chat/completions", CHAT | more, x_ai_feature="hidden")
+    assert answer.status_code == 200, answer.text
+    call = proxy.next_call(before)
+    assert (call.attribution.feature, call.attribution.team) == ("hidden", "growth")
+    assert call.cost.amount_usd
+
+
+def test_responses_and_request_tags(proxy: Proxy) -> None:
+    """LiteLLM keeps the metadata of this endpoint elsewhere, and lists of tags are its own habit."""
+    before = proxy.recorded
+    body = {"model": "gpt-4o-mini", "input": "canary-prompt", "litellm_metadata": {"feature": "answers"}}
+    answer = proxy.post("/v1/responses", body)
+    assert answer.status_code == 200, answer.text
+    assert proxy.next_call(before).attribution.feature == "answers"
+    assert proxy.post("/v1/chat/completions", CHAT, x_litellm_tags="feature:tagged,route:api/x").status_code == 200
+    owner = proxy.next_call(before + 1).attribution
+    assert (owner.feature, owner.route) == ("tagged", "api/x")
+
+
+def test_a_farthing_context_is_one_bill_with_the_application(proxy: Proxy) -> None:
+    """What export_context() gives is all that an application behind the gateway has to send."""
+    before = proxy.recorded
+    answer = proxy.post("/v1/chat/completions", CHAT, x_farthing_context="feature=chat,route=api/chat,team=ceo")
+    assert answer.status_code == 200
+    call = proxy.next_call(before)
+    assert (call.attribution.feature, call.attribution.route, call.attribution.team) == ("chat", "api/chat", "growth")
+
+
+def test_nothing_but_the_request_reaches_the_provider_and_no_content_the_ledger(proxy: Proxy) -> None:
+    """Tags are not the provider's, prompts and keys are not ours."""
+    before = proxy.recorded
+    marked = {"x_ai_tenant": "canary-tenant", "x_ai_feature": "canary-feature"}
+    assert proxy.post("/v1/chat/completions", CHAT, **marked).status_code == 200
+    proxy.next_call(before)
+    sent = proxy.provider.requests[-1]
+    bytes_sent = f"{dict(sent.headers)!r}{sent.body!r}"
+    assert not re.search("canary-tenant|canary-feature|growth", bytes_sent)
+    written = b"".join(path.read_bytes() for path in proxy.folder.glob("*.jsonl"))
+    for secret in (b"canary-prompt", b"sk-growth", b"sk-provider", b"sk-nobody"):
+        assert secret not in written
