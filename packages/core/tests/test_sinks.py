@@ -158,6 +158,30 @@ def test_spans_start_under_the_applications_own_span() -> None:
         assert recorded.trace_id == f"{request.get_span_context().trace_id:032x}"
 
 
+def test_attempts_of_one_operation_are_one_trace_where_the_application_has_none() -> None:
+    """A router's retries would otherwise stand as traces of their own, and nobody could read the request."""
+    with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint) as found:
+        meter = setup.get_meter()
+        assert meter is not None
+        for attempt in (1, 2, 3):
+            meter.start_call(
+                attempt,
+                framework="litellm",
+                operation="chat",
+                provider="openai",
+                model="gpt-4o",
+                attempt=attempt,
+                operation_id="one",
+            )
+            meter.finish_call(attempt, Finish(ended_ns=time.time_ns(), usage=USAGE, usage_shape="openai_chat"))
+        call("another")
+        farthing.flush()
+        first, second, third, other = receiver.spans
+        assert first.trace_id == second.trace_id == third.trace_id != other.trace_id
+        assert (first.parent_span_id, second.parent_span_id, third.parent_span_id) == ("", first.span_id, first.span_id)
+        assert len(found.calls) == 4
+
+
 def test_an_empty_prefix_gives_bare_names() -> None:
     """Teams with dashboards on `feature` and `route` need not change them."""
     with OtlpReceiver() as receiver, capture(otlp_endpoint=receiver.endpoint, attribution_prefix="") as _:

@@ -34,10 +34,12 @@ def price(provider: str, model: str, usage: Usage, *, at: datetime | None = None
         The cost in US dollars with its breakdown, or with `amount_usd` None and a status and flags that say why.
 
     Raises:
-        ValueError: `at` is naive.
+        ValueError: `at` is naive, or a name is no text.
     """
     if at is not None and at.tzinfo is None:
         raise ValueError("at: a naive time is ambiguous; write e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+    if not isinstance(provider, str) or not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError("provider and model are names: give them as text")  # noqa: TRY004 - one class for all bad input
     moment = datetime.now(UTC) if at is None else at
     return setup.price_book().price(provider, model, usage, at=moment, tier=tier)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
     from farthing.counting import Counters
@@ -33,6 +35,7 @@ __all__ = ["Billing"]
 
 _SETTLE_SECONDS: Final = 5.0
 _MAX_NAME: Final = 256
+_MAX_OPERATIONS: Final = 4_096
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO: Final = Decimal(0)
 _NOTHING_BOUGHT: Final = Usage(input_tokens=0, output_tokens=0)
@@ -72,6 +75,7 @@ class Billing:
         self._counters = counters
         self._run_timeout_ns = int(run_timeout_seconds * 1e9)
         self._service = service
+        self._first_attempts: OrderedDict[str, Context] = OrderedDict()
         self._unlinked: list[tuple[float, Run]] = []
         self._outer: list[tuple[float, Run]] = []
 
@@ -167,8 +171,20 @@ class Billing:
 
     def _start_span(self, run: Run, name: str, kind: SpanKind, attributes: dict[str, AttributeValue]) -> OpenSpan:
         above = _spanned_parent(run)
-        context = above.span.child_context() if above is not None and above.span is not None else run.context
-        return self._spans.open(name, kind=kind, started_ns=run.started_ns, parent=context, attributes=attributes)
+        if above is not None and above.span is not None:
+            context = above.span.child_context()
+        else:
+            context = self._first_attempts.get(run.operation_id, run.context)
+        opened = self._spans.open(name, kind=kind, started_ns=run.started_ns, parent=context, attributes=attributes)
+        if run.kind == "call" and opened.parent_span_id is None:
+            self._remember_first_attempt(run, opened)
+        return opened
+
+    def _remember_first_attempt(self, run: Run, opened: OpenSpan) -> None:
+        """Keep where an operation began that is a trace of its own: its retries and fallbacks belong into it."""
+        self._first_attempts[run.operation_id] = opened.child_context()
+        if len(self._first_attempts) > _MAX_OPERATIONS:
+            self._first_attempts.popitem(last=False)
 
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")

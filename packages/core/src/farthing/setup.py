@@ -199,7 +199,7 @@ class Runtime:
         late_until = min(deadline, time.monotonic() + _LATE_SECONDS)
         while self.late_runs() and time.monotonic() < late_until:
             time.sleep(_POLL_SECONDS)
-        return self.deliver(deadline)
+        return self.deliver(deadline) and not self.late_runs()
 
     def late_runs(self) -> bool:
         """Say whether a call has returned whose framework still owes its report."""

@@ -466,16 +466,25 @@ def _invented(kwargs: Kwargs, hidden: Kwargs, provider: str | None, usage: Units
     """Say whether LiteLLM counted a stream's tokens itself because the provider never told.
 
     litellm up to 1.100 keeps the sum of what the chunks said in `_hidden_params["usage"]`; later ones tell nothing. But
-    these providers report only when they are asked, and a guess has no details of the prompt.
+    these providers report only when they are asked, some not even then, and a guess has no details of the prompt and
+    none but an idle zero of the answer. An answer of no tokens is a stream that was cut before it was counted.
     """
     if not kwargs.get("stream") or usage is None:
         return False
     told = _plain(hidden.get("usage"))
-    if told is not None and not _counts_anything(told):
+    if (told is not None and not _counts_anything(told)) or usage.get("completion_tokens") == 0:
         return True
-    return (
-        provider in _REPORT_WHEN_ASKED and usage.get("prompt_tokens_details") is None and not _asked_for_usage(kwargs)
-    )
+    if told is not None or provider not in _REPORT_WHEN_ASKED or usage.get("prompt_tokens_details") is not None:
+        return False
+    return not _asked_for_usage(kwargs) or _has_details_of_a_guess(usage)
+
+
+def _has_details_of_a_guess(usage: dict[str, object]) -> bool:
+    """Say whether the answer's details are those that LiteLLM fills in beside its own count."""
+    details = _plain(usage.get("completion_tokens_details"))
+    if details is None:
+        return False
+    return {name: count for name, count in details.items() if count is not None} == {"reasoning_tokens": 0}
 
 
 def _asked_for_usage(kwargs: Kwargs) -> bool:

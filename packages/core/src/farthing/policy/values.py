@@ -10,6 +10,7 @@ import hmac
 import re
 from decimal import Decimal
 from enum import Enum
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -75,6 +76,8 @@ def as_text(raw: object) -> str | None:
     """
     if isinstance(raw, Enum):
         raw = raw.value
+    if isinstance(raw, float | Decimal) and not isfinite(raw):
+        return None
     if isinstance(raw, (bool, int, float, Decimal, UUID)):
         raw = str(raw)
     return raw if isinstance(raw, str) else None
