@@ -256,6 +256,7 @@ def test_ten_thousand_values_share_a_visible_name(caplog: pytest.LogCaptureFixtu
     with capture() as captured:
         for number in range(10_000):
             call({"feature": f"f-{number}", "tenant": f"t-{number}"}, number)
+        assert farthing.flush(timeout=60)
         found = captured.calls
         health = captured.health
     assert len(found) == 10_000
