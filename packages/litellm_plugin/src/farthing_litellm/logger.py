@@ -363,6 +363,8 @@ def _end_left(meter: Meter) -> None:
 
 def _settle(seconds: float) -> None:  # noqa: ARG001 - the protocol of settlers
     """Before a flush: what was left behind is known to be so."""
+    if not left:
+        return  # asking for the meter during shutdown() would configure farthing anew
     meter = get_meter()
     while left and meter is not None:
         _end_left(meter)
