@@ -49,6 +49,7 @@ fix: $(READY) ## Format and mend what can be mended
 
 bench: $(READY) ## Measure our overhead beside none, a no-op handler and the peers
 	@$(BIN)/python benchmarks/overhead/run.py $(ARGS)
+	@$(BIN)/python benchmarks/delivery/run.py
 
 catalog: $(READY) ## Build the bundled price catalogue anew from the installed genai-prices
 	@$(BIN)/python tools/build_catalog.py

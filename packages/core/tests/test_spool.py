@@ -155,7 +155,7 @@ def test_a_damaged_segment_gives_what_is_whole(
     for record in records:
         heir.done(record)
     heir.close()
-    assert spool_contents(tmp_path)["quarantined"] == quarantined
+    assert len(spool_contents(tmp_path).quarantined) == quarantined
     assert counted is None or counters.by_reason("spool") == {counted: 1}
     assert counted is not None or counters.by_reason("exported") == {"spans:damaged": 1}
 
@@ -249,7 +249,7 @@ def test_one_unreadable_span_does_not_hold_up_the_others(tmp_path: Path, spooled
         made.close()
         assert [span.name for span in receiver.spans] == ["a", "b", "c", "d"]
     assert counters.by_reason("exported") == {"spans:sent": 4, "spans:refused": 1}
-    assert spool_contents(tmp_path)["quarantined"] == spooled if spooled else True
+    assert len(spool_contents(tmp_path).quarantined) == spooled
 
 
 def test_a_request_splits_in_two_without_loss() -> None:

@@ -202,6 +202,18 @@ def test_replay_sends_the_same_spans_again(tmp_path: Path) -> None:
         assert {span.span_id for span in receiver.spans} == set(spans)
 
 
+def test_repricing_reads_compacted_days(tmp_path: Path) -> None:
+    """Last month's calls are compacted by the time somebody asks what they would cost elsewhere."""
+    segment(tmp_path, "1-a", *range(5))
+    command = ["reprice", "--ledger", str(tmp_path), "--out", "-"]
+    before = CliRunner().invoke(app, command)
+    compact(tmp_path, now=NOW)
+    after = CliRunner().invoke(app, command)
+    assert before.exit_code == 0, before.output
+    assert after.stdout == before.stdout
+    assert "c4" in after.stdout
+
+
 def test_the_command_line_compacts(tmp_path: Path) -> None:
     """What cron runs."""
     path = tmp_path / "calls-2020-01-01-1-a.jsonl"

@@ -260,3 +260,24 @@ def test_folder_without_permission_fails(tmp_path: Path, monkeypatch: pytest.Mon
     check = by_name(examine())["folder"]
     assert check.state == "fail"
     assert "Permission denied" in check.found
+
+
+def test_what_waits_in_the_spool_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that has been away for hours must be seen before the spool is full."""
+    from farthing.counting import Counters  # noqa: PLC0415 - this test alone
+    from farthing.sinks.spool import Spool  # noqa: PLC0415 - as above
+
+    monkeypatch.setenv("FARTHING_LEDGER", str(tmp_path))
+    spool = Spool(tmp_path / "spool", tag="0a1b2c3d", max_bytes=1 << 20, max_age_seconds=60, counters=Counters())
+    record = spool.append("bills", b"x" * 1000, 3)
+    spool.keep_refused(record, b"y")
+    found = {check.name: check for check in examine()}
+    assert found["spool"].state == "ok"
+    assert found["spool"].found.startswith("waiting: 0.0 MB in 1 files")
+    assert found["quarantine"].state == "warn"
+    assert "refused-bills" in found["quarantine"].found
+    (path,) = (tmp_path / "spool").glob("*.spool")
+    os.utime(path, (1, 1))
+    assert {check.name: check for check in examine()}["spool"].state == "warn"
+    spool.done(record)
+    assert {check.name: check for check in examine()}["spool"].found == "empty: everything was sent."

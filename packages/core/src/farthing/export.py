@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider as ApiMeterProvider
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.trace import Tracer
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import TracerProvider as ApiTracerProvider
 
     from farthing.counting import Counters
+    from farthing.sinks.spans import SpanStarter
     from farthing.sinks.spool import Kind, Spool
+    from farthing.sinks.wire import WireSpan
 
 __all__ = ["Telemetry"]
 
@@ -75,14 +76,16 @@ class Telemetry:
         self._counters = counters
         self._lock = threading.Lock()
         self._provider: ApiTracerProvider | None = None
-        self._tracer: Tracer | None = None
+        self._tracer: SpanStarter | None = None
         self._meter_provider: ApiMeterProvider | None = None
         self._meter: Meter | None = None
         self._own_tracing: TracerProvider | None = None
         self._own_metering: MeterProvider | None = None
         self._failed = False
         self._make_spool = spool
-        self._ended: deque[ReadableSpan] = deque()
+        self._ended: deque[WireSpan] = deque()
+        self._envelope: tuple[bytes, bytes] = (b"", b"")
+        self._own_tracer: SpanStarter | None = None
         self._spans: Shipper | None = None
         self._metrics: Shipper | None = None
         if self.destination("TRACES") is not None:
@@ -96,14 +99,15 @@ class Telemetry:
             return f"{self._endpoint}/v1/{signal.lower()}"
         return endpoint_from_environment(signal)
 
-    def tracer(self) -> Tracer | None:
+    def tracer(self) -> SpanStarter | None:
         """Give the tracer to use now, or None where nobody listens."""
         found: ApiTracerProvider | None = self.given[0] or trace.get_tracer_provider()
         if not _is_application_provider(found):
             found = self._private_tracing()
         if found is not self._provider:
             self._provider = found
-            self._tracer = None if found is None else found.get_tracer("farthing", _VERSION)
+            own = self._own_tracer if found is self._own_tracing else None
+            self._tracer = own or (None if found is None else found.get_tracer("farthing", _VERSION))
         return self._tracer
 
     def meter(self) -> Meter | None:
@@ -179,26 +183,23 @@ class Telemetry:
 
     def _encode(self) -> None:
         """Make bills and structure requests of their own, so that the spool can part with one before the other."""
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415 - on demand
+        from farthing.sinks.wire import encode_request, encode_span  # noqa: PLC0415 - loaded by those who export
 
-        ended: list[ReadableSpan] = []
+        bills: list[bytes] = []
+        structure: list[bytes] = []
         while self._ended:
-            ended.append(self._ended.popleft())
-        kinds: tuple[tuple[Kind, list[ReadableSpan]], ...] = (
-            ("bills", [span for span in ended if span.kind is SpanKind.CLIENT]),
-            ("structure", [span for span in ended if span.kind is not SpanKind.CLIENT]),
-        )
+            span = self._ended.popleft()
+            try:
+                (bills if span.kind is SpanKind.CLIENT else structure).append(encode_span(span))
+            except Exception as error:  # noqa: BLE001 - one span's fault must not take the others along
+                self._counters.add("exported", "spans:lost")
+                report_fault("farthing.export.encode", error, self._counters)
+        kinds: tuple[tuple[Kind, list[bytes]], ...] = (("bills", bills), ("structure", structure))
         for kind, spans in kinds:
             for start in range(0, len(spans), _REQUEST_SPANS):
                 chunk = spans[start : start + _REQUEST_SPANS]
-                try:
-                    request = encode_spans(chunk).SerializeToString()
-                except Exception as error:  # noqa: BLE001 - the SDK's fault must not take the ledger along
-                    self._counters.add("exported", "spans:lost", len(chunk))
-                    report_fault("farthing.export.encode", error, self._counters)
-                    continue
                 if self._spans is not None:
-                    self._spans.put(kind, request, len(chunk))
+                    self._spans.put(kind, encode_request(self._envelope, chunk), len(chunk))
 
     def _resource(self) -> Resource:
         from opentelemetry.sdk.resources import (  # noqa: PLC0415 - the SDK is loaded when first needed
@@ -231,25 +232,16 @@ class Telemetry:
             return self._own_tracing
 
     def _make_tracing(self, url: str) -> TracerProvider:
-        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider  # noqa: PLC0415 - on demand
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - on demand
 
-        ended = self._ended
-
-        class Collecting(SpanProcessor):
-            """Keeps what ended for the worker; stands where the SDK's BatchSpanProcessor would.
-
-            That one forgets a batch that its exporter could not send within seconds, and says nothing of it.
-            """
-
-            def on_end(self, span: ReadableSpan) -> None:
-                if span.context is not None and span.context.trace_flags.sampled:
-                    ended.append(span)
+        from farthing.sinks.wire import WireTracer, envelope_of  # noqa: PLC0415 - on demand
 
         destination = Destination.of("TRACES", url)
         self._spans = Shipper(destination, word="spans", spool=self._spool(destination), counters=self._counters)
         self._spans.start()
         provider = TracerProvider(resource=self._resource(), shutdown_on_exit=False)
-        provider.add_span_processor(Collecting())
+        self._envelope = envelope_of(provider.resource, "farthing", _VERSION)
+        self._own_tracer = WireTracer(provider, self._ended.append)
         return provider
 
     def _spool(self, destination: Destination) -> Spool | None:

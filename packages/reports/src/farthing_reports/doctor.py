@@ -30,6 +30,7 @@ __all__ = ["examine"]
 _PLUGINS: Final = {"litellm": "farthing-litellm", "langchain-core": "farthing-langchain", "crewai": "farthing-crewai"}
 """Framework to plugin; the oldest version that works stands in the plugin's own metadata."""
 _LITTLE_SPACE_BYTES: Final = 100_000_000
+_LONG_WAIT_SECONDS: Final = 300.0
 _SECRET: Final = re.compile(r"//[^/@]*@")
 
 
@@ -56,6 +57,7 @@ def examine(*, now: datetime | None = None) -> list[Check]:
     exports = check_export(settings)
     checks += _ledger(settings, exported=any(check.state == "ok" and check.name != "export" for check in exports))
     checks += exports
+    checks += _spool(settings, exported=any(check.name in {"traces", "metrics"} for check in exports))
     checks.append(_prices(settings, moment))
     checks += check_neighbours(os.environ)
     return checks
@@ -204,6 +206,36 @@ def _ledger(settings: Settings, *, exported: bool) -> list[Check]:
         size = f"{len(ledger.files):,} files, {ledger.size_bytes / 1e6:,.1f} MB" if ledger.files else "no calls yet"
         found.append(Check(topic="ledger", name="content", state="ok", found=size))
     return found
+
+
+def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
+    """Say what waits to be sent, for how long, and what was put aside."""
+    from farthing.setup import spool_folder  # noqa: PLC0415 - it brings the whole core along
+    from farthing.sinks.spool import spool_contents  # noqa: PLC0415 - see above
+
+    folder = spool_folder(settings)
+    if folder is None:
+        if exported:
+            fix = "Remove FARTHING_SPOOL=off, or name a folder in FARTHING_SPOOL where the ledger is off."
+            found = "switched off: what cannot be sent waits in memory, and ends with its process."
+            yield Check(topic="export", name="spool", state="warn", found=found, fix=fix)
+        return
+    if not folder.is_dir():
+        return
+    held = spool_contents(folder)
+    if not held.segments:
+        yield Check(topic="export", name="spool", state="ok", found="empty: everything was sent.")
+    else:
+        waited = (
+            f"{held.size_bytes / 1e6:,.1f} MB in {held.segments} files, the oldest for {held.oldest_seconds:,.0f} s"
+        )
+        old = held.oldest_seconds > _LONG_WAIT_SECONDS
+        fix = "Bring the endpoint back; whatever process exports there next sends it." if old else None
+        yield Check(topic="export", name="spool", state="warn" if old else "ok", found=f"waiting: {waited}", fix=fix)
+    if held.quarantined:
+        found = f"{len(held.quarantined)} files put aside: {', '.join(held.quarantined[:3])}"
+        fix = f"Look into {folder / 'quarantine'}; farthing replay sends what the ledger has. Then remove them."
+        yield Check(topic="export", name="quarantine", state="warn", found=found, fix=fix)
 
 
 def _writable(folder: Path) -> Check:

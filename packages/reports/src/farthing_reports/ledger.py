@@ -19,7 +19,17 @@ from farthing_reports.progress import watched
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-__all__ = ["JOURNALS", "Ledger", "connection", "find_ledger", "ledger_location", "quoted", "text_literal"]
+__all__ = [
+    "JOURNALS",
+    "PATTERNS",
+    "Ledger",
+    "compacted_lines",
+    "connection",
+    "find_ledger",
+    "ledger_location",
+    "quoted",
+    "text_literal",
+]
 
 PATTERNS: Final = ("calls-*.jsonl", "calls-*.parquet")
 JOURNALS: Final = ".compact-*.json"
@@ -27,6 +37,7 @@ JOURNALS: Final = ".compact-*.json"
 LONGEST_LINE_BYTES: Final = 1 << 24
 """A Call's line is a few kilobytes; what is longer than this is none, and DuckDB would stop at it."""
 _BLOCK_BYTES: Final = 1 << 22
+_ROWS: Final = 10_000
 _MEMORY: Final = "2GB"
 _THREADS: Final = 8
 
@@ -202,6 +213,15 @@ def _compacted_rows(files: Sequence[Path], columns: Mapping[str, str]) -> str:
 def _file_list(files: Sequence[Path]) -> str:
     # DuckDB takes a path that exists as written for that file, whatever pattern it may look like.
     return "[" + ", ".join(text_literal(str(path.absolute())) for path in files) + "]"
+
+
+def compacted_lines(path: Path) -> Generator[bytes]:
+    """Give the lines of a compacted day as they were written, in a stream."""
+    with connection() as database:
+        found = database.execute("SELECT line FROM read_parquet(?) ORDER BY segment, number", [str(path.absolute())])
+        while rows := found.fetchmany(_ROWS):
+            for (line,) in rows:
+                yield str(line).encode() + b"\n"
 
 
 def _without_long_lines(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, int]]:

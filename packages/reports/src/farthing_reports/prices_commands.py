@@ -16,7 +16,7 @@ from farthing.pricing.files import bundled_catalog, make_book
 from farthing_reports import price_tables
 from farthing_reports.faults import CommandError
 from farthing_reports.in_force import InForce, prices_in_force, prices_settings
-from farthing_reports.ledger import PATTERN, Ledger, find_ledger
+from farthing_reports.ledger import PATTERNS, Ledger, find_ledger
 from farthing_reports.moments import parse_moment
 from farthing_reports.price_changes import parse_bound, price_changes
 from farthing_reports.price_files import (
@@ -224,7 +224,7 @@ def _output(out: str, ledger: Ledger) -> Generator[IO[str]]:
         return
     path = Path(out).expanduser()
     folder = ledger.folder if ledger.folder.is_dir() else ledger.folder.parent
-    in_ledger = _same(path.parent, folder) and path.match(PATTERN)
+    in_ledger = _same(path.parent, folder) and any(path.match(pattern) for pattern in PATTERNS)
     if in_ledger or any(_same(path, file) for file in ledger.files):
         raise CommandError(f"--out: {out!r} would be read as a part of the ledger, which is never rewritten; rename it")
     try:

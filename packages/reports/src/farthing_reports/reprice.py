@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from farthing.envelope import SCHEMA_VERSION, Cost, CostStatus, Moment, Usage
 from farthing.pricing.names import read_tier
-from farthing_reports.ledger import LONGEST_LINE_BYTES
+from farthing_reports.ledger import LONGEST_LINE_BYTES, compacted_lines
 from farthing_reports.progress import advancing
 
 if TYPE_CHECKING:
@@ -231,6 +231,10 @@ def reprice(
 def lines_of(files: Iterable[Path], advance: Callable[[int], None]) -> Iterator[bytes]:
     """Give the lines of files, one after the other; of one that is too long to be a call, an impossible part."""
     for path in files:
+        if path.suffix == ".parquet":
+            yield from compacted_lines(path)
+            advance(path.stat().st_size)
+            continue
         with path.open("rb") as file:
             while line := file.readline(LONGEST_LINE_BYTES):
                 advance(len(line))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
-__all__ = ["OpenSpan", "Rollup", "SpanSink"]
+__all__ = ["OpenSpan", "Rollup", "SpanSink", "SpanStarter"]
 
 _MAX_NAMED: Final = 4_096
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -33,6 +33,22 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _VERSION: Final = "0.1.0"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR: Final = Status(StatusCode.ERROR)
+
+
+class SpanStarter(Protocol):
+    """What starts spans: a tracer of the application's, or our own."""
+
+    def start_span(
+        self,
+        name: str,
+        *,
+        context: Context | None,
+        kind: SpanKind,
+        attributes: dict[str, AttributeValue],
+        start_time: int,
+    ) -> Span:
+        """Start a span."""
+        ...
 
 
 class OpenSpan:
@@ -87,7 +103,7 @@ class SpanSink:
         prefix: What attribution attributes start with; empty for bare names.
     """
 
-    def __init__(self, *, tracer: Callable[[], Tracer | None], prefix: str) -> None:
+    def __init__(self, *, tracer: Callable[[], SpanStarter | None], prefix: str) -> None:
         self._tracer = tracer
         self._prefix: Final = prefix
         self._cost_prefix: Final = f"{prefix}.cost" if prefix else "cost"

@@ -21,6 +21,7 @@ import threading
 import time
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
 
-__all__ = ["Kind", "Record", "Spool", "spool_contents"]
+__all__ = ["Kind", "Record", "Spool", "SpoolContents", "spool_contents"]
 
 Kind = Literal["structure", "bills", "metrics"]
 """Also the order in which room is made: structure goes first, bills and sums last."""
@@ -402,20 +403,39 @@ class Spool:
             report_fault("farthing.sinks.spool.quarantine", error, self._counters)
 
 
-def spool_contents(folder: Path) -> dict[str, int]:
-    """Say what waits in a spool folder, for whoever looks at it from outside: segments, bytes, quarantined files.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolContents:
+    """What waits in a spool folder, as seen from outside."""
+
+    segments: int
+    """Files that hold something."""
+    size_bytes: int
+    oldest_seconds: float
+    """Since the oldest of them was written to; 0 when there is none."""
+    quarantined: tuple[str, ...]
+    """Names of the files that were put aside."""
+
+
+def spool_contents(folder: Path) -> SpoolContents:
+    """Look into a spool folder without touching anything.
 
     Raises:
-        OSError: The folder cannot be listed.
+        OSError: The quarantine cannot be listed.
     """
-    waiting = [path for path, _, _ in _segments(folder)]
-    sizes = [path.stat().st_size for path in waiting if path.exists()]
+    held: list[os.stat_result] = []
+    for path, _, _ in _segments(folder):
+        with suppress(OSError), path.open("rb") as file:
+            head = file.read(_HEADER.size)
+            status = os.fstat(file.fileno())
+            if len(head) == _HEADER.size and _HEADER.unpack(head)[1] < status.st_size:
+                held.append(status)
     quarantine = folder / "quarantine"
-    return {
-        "segments": sum(size > _HEADER.size for size in sizes),
-        "bytes": sum(sizes),
-        "quarantined": len(list(quarantine.iterdir())) if quarantine.is_dir() else 0,
-    }
+    return SpoolContents(
+        segments=len(held),
+        size_bytes=sum(status.st_size for status in held),
+        oldest_seconds=max((time.time() - status.st_mtime for status in held), default=0.0),
+        quarantined=tuple(sorted(path.name for path in quarantine.iterdir())) if quarantine.is_dir() else (),
+    )
 
 
 def _segments(folder: Path) -> list[tuple[Path, Kind, str]]:
