@@ -124,7 +124,7 @@ def test_nothing_of_a_prompt_key_header_or_error_leaves(caplog: pytest.LogCaptur
         assert len(receiver.spans) > len(found.calls) >= 6
         for body in receiver.bodies:
             assert CANARY.encode() not in body
-        for path in found.folder.iterdir():
+        for path in (path for path in found.folder.rglob("*") if path.is_file()):
             assert CANARY.encode() not in path.read_bytes()
         assert not [r for r in caplog.records if r.name == "farthing" and CANARY in r.getMessage()]
         assert not [headers for headers in receiver.headers if CANARY in str(headers)]

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from litellm_bench import lite
 
 from farthing_litellm import extract
 
@@ -47,11 +46,9 @@ def test_proxy_knows_the_owner_of_the_key() -> None:
     assert "endpoint" not in found.tags
 
 
-def test_request_beats_header_beats_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_beats_its_key_and_the_key_is_not_read() -> None:
     """Tags of a request to a proxy would lose against those of its key, and headers not asked for would be read."""
     assert "feature" not in asked(dict(PROXY)).tags
-    monkeypatch.setattr(lite, "extra_spend_tag_headers", ["x-feature"], raising=False)
-    assert asked(dict(PROXY)).tags["feature"] == "of-header"
     body = {"requester_metadata": {"tags": {"feature": "of-body"}}, "tags": ["feature:of-tags", "team:of-tags"]}
     tags = asked(PROXY | body).tags
     assert (tags["feature"], tags["team"]) == ("of-body", "of-tags")

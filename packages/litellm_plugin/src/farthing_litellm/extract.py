@@ -76,6 +76,8 @@ _OPERATIONS: Final = {
 _NAMES: Final = {f"{a}{name}": operation for name, operation in _OPERATIONS.items() for a in ("", "a")}
 
 _GATEWAY: Final = Gateway()
+_KEY_OWNER: Final = "user_api_key"
+"""What LiteLLM's proxy says of the virtual key starts with this, the key's hash among it."""
 _NOT_TAGS: Final = frozenset({"tags", "requester_metadata", "spend_logs_metadata"})
 _FROM_PROXY: Final = frozenset({"endpoint"})
 """What LiteLLM's proxy itself puts into the metadata under a name that is also a dimension's."""
@@ -246,7 +248,7 @@ def _body_tags(metadata: Kwargs, tags: dict[str, object]) -> None:
     for name, value in metadata.items():
         if len(tags) >= _MAX_TAGS:
             return
-        if name in _NOT_TAGS or name in tags or (proxied and name in _FROM_PROXY):
+        if str(name).startswith(_KEY_OWNER) or name in _NOT_TAGS or name in tags or (proxied and name in _FROM_PROXY):
             continue
         _put(name, value, tags)
 
