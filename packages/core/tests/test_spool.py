@@ -87,7 +87,7 @@ def test_everything_taken_leaves_no_file(tmp_path: Path) -> None:
         spool.done(spool.append("bills" if number % 2 else "structure", b"x" * 1000, 1))
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1 << 20
     spool.close()
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*"))
 
 
 def test_a_full_spool_parts_with_structure_before_bills_and_counts_both(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_oldest_age_is_given_up(tmp_path: Path) -> None:
     counters = Counters()
     assert spool_in(tmp_path, counters).adopt() == []
     assert counters.by_reason("exported") == {"spans:lost": 7}
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*"))
 
 
 def test_a_killed_process_leaves_its_spool_to_the_living(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_retry_after_is_honoured_and_then_everything_arrives(tmp_path: Path) -> 
         assert flush(made) is True
         assert [span.name for span in receiver.spans] == ["a"]
         made.close()
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*"))
 
 
 @pytest.mark.parametrize("spooled", [True, False])

@@ -27,7 +27,7 @@ _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
 _FORK_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 5.0
-_PROGRESS_SECONDS: Final = 0.5
+_PROGRESS_SECONDS: Final = 2.0
 
 
 class Delivery:
@@ -60,6 +60,7 @@ class Delivery:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._busy = threading.Lock()
+        self._in_hand = 0
         self._held_for_fork = False
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -103,15 +104,15 @@ class Delivery:
     def stop(self, timeout: float) -> bool:
         """Flush, then end the worker.
 
-        A queue that is getting shorter gets some more time: writing bills down needs no backend. The worker is waited
+        Work that goes on gets some more time: writing bills down needs no backend. The worker is waited
         for, as the interpreter kills a daemon thread wherever it is, and the process too if that is in native code.
         """
         flushed = self.flush(timeout)
         patient_until = time.monotonic() + _PATIENCE_SECONDS
-        waiting = len(self._queue)
+        waiting = self._unfinished()
         while not flushed and waiting and time.monotonic() < patient_until:
             flushed = self.flush(_PROGRESS_SECONDS)
-            if waiting <= (waiting := len(self._queue)):
+            if waiting <= (waiting := self._unfinished()):
                 break
         self._stopping = True
         self._wake.set()
@@ -122,6 +123,9 @@ class Delivery:
             if not isinstance(item, threading.Event):
                 self._counters.add("dropped", f"process-ended:{item[0]}")
         return flushed
+
+    def _unfinished(self) -> int:
+        return self._in_hand + sum(not isinstance(item, threading.Event) for item in tuple(self._queue))
 
     def before_fork(self) -> None:
         """Let the worker come to rest, so that a child is not born with locks held by a thread that it does not have.
@@ -176,15 +180,19 @@ class Delivery:
             if isinstance(item, threading.Event):
                 self._safely(lambda batch=batch: self._handle(batch))
                 batch = []
+                self._in_hand = 0
                 self._safely(lambda: self._tick(True))
                 item.set()
                 continue
             batch.append(item)
+            self._in_hand = len(batch)
             if len(batch) >= _MAX_BATCH:
                 self._safely(lambda batch=batch: self._handle(batch))
                 batch = []
+                self._in_hand = 0
         if batch:
             self._safely(lambda: self._handle(batch))
+            self._in_hand = 0
 
     def _safely(self, step: Callable[[], None]) -> None:
         with self._busy:

@@ -212,6 +212,8 @@ class Spool:
                 else:
                     self._remove(segment)
             self._active.clear()
+            with suppress(OSError):
+                self.folder.rmdir()  # where nothing is left of anybody's
 
     def abandon(self) -> None:
         """Let go of the parent's files in a forked child, whatever its locks were doing."""
@@ -243,12 +245,16 @@ class Spool:
 
     def _create(self, kind: Kind) -> _Segment:
         """Make a segment; it gets its name once it is locked and whole, so that nobody takes it for a leftover."""
-        make_private_folder(self.folder)
         self._made += 1
         name = f"{kind}-{self._tag}-{self._began_ns:020d}-{self._made:06d}-{os.getpid()}-{uuid4().hex[:8]}.spool"
         path = self.folder / name
         hidden = self.folder / f".{name}"
-        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            make_private_folder(self.folder)
+            descriptor = _create_private(hidden)
+        except FileNotFoundError:  # another process has just removed the folder, as it was empty
+            make_private_folder(self.folder)
+            descriptor = _create_private(hidden)
         try:
             with suppress(OSError):
                 lock_file(descriptor)  # where the file system knows no locks, nobody takes over either
@@ -453,6 +459,10 @@ def _folder_bytes(folder: Path) -> int:
         with suppress(OSError):
             total += path.lstat().st_size
     return total
+
+
+def _create_private(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
 
 
 def _unlink(path: Path) -> int:
