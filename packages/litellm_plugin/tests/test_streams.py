@@ -127,6 +127,57 @@ async def test_stream_without_usage_is_unknown_and_says_how_to_fix_it(
     assert 'stream_options={"include_usage": True}' in told[0]
 
 
+def run(bench: Bench, mode: str, arguments: dict[str, Any]) -> None:
+    """Stream to the end in either way."""
+    if mode == "sync":
+        list(lite.completion(**arguments))
+    else:
+        asyncio.run(read(arguments))
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("answer", ["short", "long", "tool"])
+def test_a_count_of_litellms_own_is_no_bill(bench: Bench, mode: str, answer: str) -> None:
+    """A provider that was asked for usage and tells none: LiteLLM's guess would stand as what it billed."""
+    text = "word " * 8_000 if answer == "long" else "hello"
+    bench.provider.script(
+        Reply(omit_usage=True, text=text, input_tokens=1000, output_tokens=9000, tool_rounds=int(answer == "tool"))
+    )
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    run(bench, mode, bench.openai(**WITH_USAGE, **({"tools": [tool]} if answer == "tool" else {})))
+    (call,) = bench.settled(unknown=1)
+    assert (call.usage, call.cost.status) == (None, "unreported")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_three_bare_numbers_are_the_providers_word(bench: Bench, mode: str) -> None:
+    """Many gateways tell no details, as a guess has none: their streams would be taken for unknown."""
+    bare = {"prompt_tokens_details": None, "completion_tokens_details": None}
+    bench.provider.script(Reply(input_tokens=1000, output_tokens=200, usage_extra=bare))
+    run(bench, mode, bench.openai(**WITH_USAGE))
+    (call,) = bench.settled()
+    assert call.usage is not None
+    assert (call.usage.input_tokens, call.usage.output_tokens) == (1000, 200)
+
+
+def test_usage_that_came_unasked_beats_a_count(bench: Bench) -> None:
+    """LiteLLM 1.100 keeps what each chunk told beside the count that it puts into the response."""
+    bench.provider.script(Reply(input_tokens=1000, output_tokens=200, usage_on_every_chunk=True))
+    run(bench, "sync", bench.openai(stream=True))
+    bench.settled()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("chunks", [2, 4])
+def test_an_answer_cut_before_it_was_counted_is_unknown(bench: Bench, mode: str, chunks: int) -> None:
+    """Anthropic tells the answer's tokens last: a stream that just ends was billed with a count of LiteLLM's own."""
+    bench.provider.script(Fault(cut_stream_after=chunks, cut_with="end"))
+    with contextlib.suppress(lite.exceptions.MidStreamFallbackError):  # newer versions notice
+        run(bench, mode, bench.anthropic(stream=True))
+    (call,) = bench.settled(unknown=1)
+    assert call.usage is None
+
+
 def _leave(stream: Any) -> None:
     for _ in stream:
         break

@@ -21,6 +21,7 @@ from farthing.envelope import DIMENSIONS
 from farthing.policy.document import Gateway
 from farthing.propagation import HEADER, parse_tags
 from farthing.runs import Finish
+from farthing_litellm.recount import is_ambiguous, is_own_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ __all__ = [
     "is_mock",
     "is_proxied",
     "is_refusal",
+    "must_recount",
     "operation_of",
     "raw_answer",
     "request_id",
@@ -89,30 +91,6 @@ _NOT_TEXT: Final = ()
 
 _CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
 """Providers whose usage says what they charged; LiteLLM leaves their own fields in its object."""
-
-_REPORT_WHEN_ASKED: Final = frozenset(
-    {
-        "azure",
-        "azure_ai",
-        "azure_text",
-        "custom_openai",
-        "databricks",
-        "deepinfra",
-        "fireworks_ai",
-        "hosted_vllm",
-        "litellm_proxy",
-        "llamafile",
-        "lm_studio",
-        "nvidia_nim",
-        "openai",
-        "openai_like",
-        "sambanova",
-        "text-completion-openai",
-        "together_ai",
-        "vllm",
-    }
-)
-"""Providers that speak OpenAI's protocol: a stream reports usage only with `stream_options={"include_usage": True}`."""
 
 _OWN_FIELDS: Final = _CHARGE_THEMSELVES | {"mistral", "deepseek"}
 
@@ -368,8 +346,8 @@ def answered(kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | No
     provider = _provider(kwargs) or _text(hidden.get("custom_llm_provider"))  # a cached embedding has it there alone
     operation = operation_of(kwargs)
     shape, usage = _usage(operation, response, kwargs, provider)
-    if _is_list(_get(response, "choices")) and _invented(kwargs, hidden, provider, usage):
-        usage = None
+    if _is_list(_get(response, "choices")):
+        usage = _as_told(kwargs, hidden, response, usage)
     reply = _get(response, "model")
     return Finish(
         ended_ns=ended,
@@ -464,29 +442,43 @@ def _billed_tools(output: Any) -> list[object]:
     return [{"type": kind} for kind in kinds if kind in {"web_search_call", "file_search_call"}]
 
 
-def _invented(kwargs: Kwargs, hidden: Kwargs, provider: str | None, usage: Units) -> bool:
-    """Say whether LiteLLM counted a stream's tokens itself because the provider never told.
+def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Units:
+    """Give the usage that the provider told of a stream; None where LiteLLM counted the tokens itself.
 
-    litellm up to 1.100 keeps the sum of what the chunks said in `_hidden_params["usage"]`; later ones tell nothing. But
-    these providers report only when they are asked, some not even then, and a guess has no details of the prompt and
-    none but an idle zero of the answer. An answer of no tokens is a stream that was cut before it was counted.
+    litellm up to 1.100 keeps what the chunks said in `_hidden_params["usage"]`, even where its own count stands in the
+    response. An answer of no tokens is a stream that was cut before it was counted.
     """
     if not kwargs.get("stream") or usage is None:
-        return False
+        return usage
     told = _plain(hidden.get("usage"))
-    if (told is not None and not _counts_anything(told)) or usage.get("completion_tokens") == 0:
-        return True
-    if told is not None or provider not in _REPORT_WHEN_ASKED or usage.get("prompt_tokens_details") is not None:
-        return False
-    return not _asked_for_usage(kwargs) or _has_details_of_a_guess(usage)
+    if told is not None and not _counts_anything(told):
+        return None
+    if usage.get("completion_tokens") == 0 or _was_cut(_provider(kwargs), usage):
+        return None
+    if not is_ambiguous(kwargs, usage):
+        return usage
+    if told is not None:
+        return told
+    return None if is_own_count(kwargs, response, usage) else usage
 
 
-def _has_details_of_a_guess(usage: dict[str, object]) -> bool:
-    """Say whether the answer's details are those that LiteLLM fills in beside its own count."""
-    details = _plain(usage.get("completion_tokens_details"))
-    if details is None:
+def _was_cut(provider: str | None, usage: dict[str, object]) -> bool:
+    """Say whether Anthropic's stream ended before its last count: the details then still hold the one it began with."""
+    details = _plain(usage.get("completion_tokens_details")) if provider == "anthropic" else None
+    text, whole = (details or {}).get("text_tokens"), usage.get("completion_tokens")
+    if not isinstance(text, int) or not isinstance(whole, int):
         return False
-    return {name: count for name, count in details.items() if count is not None} == {"reasoning_tokens": 0}
+    reasoning = (details or {}).get("reasoning_tokens")
+    return text + (reasoning if isinstance(reasoning, int) else 0) < whole
+
+
+def must_recount(kwargs: Kwargs, response: Any) -> bool:
+    """Say whether reading this response takes a tokenizer, which is no work for an event loop."""
+    hidden: Any = getattr(response, "_hidden_params", None)
+    told = _plain(hidden.get("usage")) if _is_dict(hidden) else None
+    return (
+        told is None and _is_list(_get(response, "choices")) and is_ambiguous(kwargs, _plain(_get(response, "usage")))
+    )
 
 
 def _asked_for_usage(kwargs: Kwargs) -> bool:

@@ -6,6 +6,7 @@ taken there. The events of the end come from pools, workers and loops, late, twi
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from functools import partial
@@ -120,7 +121,10 @@ class FarthingLogger(CustomLogger):
         self, kwargs: dict[str, object], response_obj: object, start_time: object, end_time: object
     ) -> None:
         """End a call with what the provider reported (async)."""
-        self._succeeded(kwargs, response_obj, start_time, end_time)
+        if _takes_long(kwargs, response_obj):
+            await asyncio.to_thread(self._succeeded, kwargs, response_obj, start_time, end_time)
+        else:
+            self._succeeded(kwargs, response_obj, start_time, end_time)
 
     @guarded
     def log_failure_event(
@@ -376,6 +380,11 @@ settlers.append(_settle)
 def forget_told() -> None:
     """Warn once more about streams without usage: for tests."""
     _told.clear()
+
+
+@guarded
+def _takes_long(kwargs: dict[str, object], response: object) -> bool:
+    return extract.must_recount(kwargs, response)
 
 
 def _tell_how_to_get_usage(provider: str | None) -> None:
