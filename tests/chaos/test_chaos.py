@@ -394,11 +394,10 @@ def test_the_exit_is_bounded_while_a_post_hangs(world: World) -> None:
         deaf.bind(("127.0.0.1", world.port))
         deaf.listen(8)
         process = world.start_script(
-            "spend(invoice, 0, 20, 0)\ntime.sleep(1)\nprint(time.time(), flush=True)",
+            "spend(invoice, 0, 20, 0)\ntime.sleep(1)",
             FARTHING_EXIT_TIMEOUT_SECONDS="1",
         )
-        out = end(process)
-        assert time.time() - float(out) < 10
+        end(process, seconds=15)
     world.drain()
     world.check()
 

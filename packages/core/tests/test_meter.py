@@ -150,6 +150,16 @@ def test_what_is_not_known_is_not_zero(captured: Captured) -> None:
     assert seen["impossible"].flags == ("usage-impossible",)
 
 
+@pytest.mark.parametrize(("served", "assumed"), [(None, True), ("flex", False), ("default", False)])
+def test_a_tier_that_nobody_confirmed_is_flagged(captured: Captured, served: str | None, assumed: bool) -> None:
+    """A framework that passes no tier on would leave the price of the one asked for standing as if it were known."""
+    start("k", tier="flex", model="gpt-5")
+    finish("k", service_tier=served)
+    (call,) = captured.calls
+    assert ("tier-assumed" in call.cost.flags) is assumed
+    assert call.cost.amount_usd is not None
+
+
 def test_the_inner_layer_bills_and_the_outer_gives_tags_and_place(captured: Captured) -> None:
     """Law 1: LangChain over LiteLLM sees every call twice."""
     meter().start_scope(

@@ -197,7 +197,7 @@ async def test_cancelled_consumer(provider: FakeProvider, openai: MakeModel, set
     """A consumer that is cancelled while it reads a stream.
 
     A cancel that meets the arrival of a piece may be lost, without any handler too (langchain-openai 1.7 waits with
-    asyncio.wait_for, python/cpython#86296, mended in Python 3.12): then the stream is read to its end and reported.
+    asyncio.wait_for): then the stream is read to its end and reported.
     """
     provider.script(SLOW)
     reading = asyncio.Event()

@@ -35,6 +35,8 @@ __all__ = ["Billing"]
 
 _SETTLE_SECONDS: Final = 5.0
 _MAX_NAME: Final = 256
+_OTHER_TIERS: Final = frozenset({"flex", "priority", "batch", "fast"})
+"""Tiers whose price is not the standard one."""
 _MAX_OPERATIONS: Final = 4_096
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO: Final = Decimal(0)
@@ -258,15 +260,17 @@ class Billing:
         if reading.usage is None:
             return Cost(amount_usd=None, status="unreported", flags=reading.flags, reported_usd=reported), None
         cost = self._price(run, finish, provider, reading)
-        if reading.flags:
-            cost = cost.model_copy(update={"flags": (*cost.flags, *reading.flags)})
+        flags = reading.flags
+        if run.tier in _OTHER_TIERS and not (finish.service_tier or reading.service_tier):
+            flags = (*flags, "tier-assumed")
+        if flags:
+            cost = cost.model_copy(update={"flags": (*cost.flags, *flags)})
         return cost, reading.usage
 
     def _price(self, run: Run, finish: Finish, provider: str | None, reading: UsageReading) -> Cost:
         """Price by the model that answered; by the requested one where the book does not know the other."""
         reported = finish.reported_usd if finish.reported_usd is not None else reading.reported_usd
-        # A tier that was asked for is no price: only the served one is billed, and a reply that names none is standard
-        # unless the framework says nothing of tiers at all.
+        # The served tier is billed. Where nobody names it the one asked for is the best guess, and is flagged as one.
         tier = finish.service_tier or reading.service_tier or run.tier
         moment = _moment(run.started_ns)
         cost: Cost | None = None

@@ -40,6 +40,7 @@ FLAG_SENTENCES: Final = {
     "rerank-searches-not-priced": "No rate for rerank searches is known, so the total is not known either.",
     "social-searches-not-priced": "No rate for social searches is known, so the total is not known either.",
     "stale-price-data": "The price data is older than prices.max_age_days; see: farthing prices status.",
+    "tier-assumed": "The tier was asked for, and nobody said which one was served.",
     "tier-price-backdated": "The tier's rate is taken as valid before the day it was verified; standard was the same.",
     "unknown-model": "The price book does not know this model; check its spelling, or add a price override.",
     "unknown-provider": "The price book does not know this provider; check its spelling, or add a price override.",
