@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,9 @@ def test_each_provider_gets_its_own_form() -> None:
         assert list(farthing.provider_tags("anthropic")) == ["user_id"]
         assert farthing.provider_tags("mistral") == {}
         assert farthing.flush()
-        lines = [json.loads(line) for line in (captured.folder / "provider-tags.jsonl").read_text().splitlines()]
+        path = captured.folder / "provider-tags.jsonl"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0] == {
         "provider": "gcp.vertex_ai",
         "dimension": "route",

@@ -143,8 +143,12 @@ def test_a_count_of_litellms_own_is_no_bill(bench: Bench, mode: str, answer: str
     bench.provider.script(
         Reply(omit_usage=True, text=text, input_tokens=1000, output_tokens=9000, tool_rounds=int(answer == "tool"))
     )
-    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
-    run(bench, mode, bench.openai(**WITH_USAGE, **({"tools": [tool]} if answer == "tool" else {})))
+    tool: dict[str, Any] = {
+        "type": "function",
+        "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
+    }
+    more: dict[str, Any] = {"tools": [tool]} if answer == "tool" else {}
+    run(bench, mode, bench.openai(**WITH_USAGE, **more))
     (call,) = bench.settled(unknown=1)
     assert (call.usage, call.cost.status) == (None, "unreported")
 

@@ -194,7 +194,7 @@ def _ledger(settings: Settings, *, exported: bool) -> list[Check]:
                 fix="Remove FARTHING_LEDGER=off (or the key ledger), or set OTEL_EXPORTER_OTLP_ENDPOINT.",
             )
         ]
-    from farthing.setup import ledger_folder  # noqa: PLC0415 - it brings the whole core along
+    from farthing.runtime import ledger_folder  # noqa: PLC0415 - it brings the whole core along
 
     folder = ledger_folder(settings)
     found = [_writable(folder)]
@@ -210,7 +210,7 @@ def _ledger(settings: Settings, *, exported: bool) -> list[Check]:
 
 def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
     """Say what waits to be sent, for how long, and what was put aside."""
-    from farthing.setup import spool_folder  # noqa: PLC0415 - it brings the whole core along
+    from farthing.runtime import spool_folder  # noqa: PLC0415 - it brings the whole core along
     from farthing.sinks.spool import spool_contents  # noqa: PLC0415 - see above
 
     folder = spool_folder(settings)

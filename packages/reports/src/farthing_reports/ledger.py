@@ -98,7 +98,7 @@ def ledger_location(given: Path | None) -> tuple[Path | None, str]:
     settings = load_settings({})
     if settings.ledger == "off":
         return None, "the setting ledger"
-    from farthing.setup import ledger_folder  # noqa: PLC0415 - it brings the whole core along
+    from farthing.runtime import ledger_folder  # noqa: PLC0415 - it brings the whole core along
 
     return ledger_folder(settings), "the setting ledger" if settings.ledger is not None else "the default"
 

@@ -1,0 +1,63 @@
+"""What went wrong: whether the provider refused, so that nothing was bought, or nobody knows."""
+
+from __future__ import annotations
+
+from json import JSONDecodeError
+from typing import Final
+
+import httpx
+from openai import APIConnectionError
+
+from farthing.runs import Finish
+
+__all__ = ["failed", "is_refusal", "was_sent"]
+
+_MAX_CHAIN: Final = 12
+
+
+def failed(error: BaseException | None, *, ended: int, began: bool = False) -> Finish:
+    """Describe a failed attempt; usage that LiteLLM gives for a broken stream is its own estimate and is not read.
+
+    Args:
+        error: What was raised; its text is not read.
+        ended: Nanoseconds since the epoch.
+        began: Whether the provider had begun to answer.
+    """
+    return Finish(
+        ended_ns=ended,
+        outcome="error",
+        usage_shape="litellm",
+        error_type=None if error is None else type(error).__name__,
+        billed=False if error is not None and not began and is_refusal(error) else None,
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether the provider answered with an HTTP error, which no provider bills."""
+    return _decisive(error) == "refused"
+
+
+def was_sent(error: BaseException) -> bool:
+    """Say whether a request went out before an error: what LiteLLM refuses itself never does."""
+    return _decisive(error) is not None
+
+
+def _decisive(error: BaseException) -> str | None:
+    """Find what happened on the wire: refused, broken, or None when nothing was on it.
+
+    A `status_code` proves nothing: LiteLLM gives a broken connection 500 and a timeout 408. The exception behind its
+    own does. The first that decides counts, since those of earlier attempts hang at the end of the chain.
+    """
+    step: BaseException | None = error
+    for _ in range(_MAX_CHAIN):
+        if step is None:
+            return None
+        if isinstance(step, httpx.HTTPStatusError):
+            return "refused" if step.response.status_code >= httpx.codes.BAD_REQUEST else "broken"
+        is_litellm = type(step).__module__.startswith("litellm.")
+        if not is_litellm and isinstance(
+            step, (httpx.TransportError, APIConnectionError, TimeoutError, JSONDecodeError)
+        ):
+            return "broken"
+        step = step.__cause__ or step.__context__
+    return None
