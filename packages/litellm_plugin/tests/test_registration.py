@@ -109,7 +109,7 @@ def test_attempt_survives_what_other_callbacks_do_to_the_dict() -> None:
     assert not left
 
 
-@pytest.mark.parametrize("version", ["1.98.9", "1.9", "0.1", "nonsense"])
+@pytest.mark.parametrize("version", ["1.99.9", "1.9", "0.1", "nonsense"])
 def test_old_litellm_is_refused(version: str) -> None:
     """An old LiteLLM would fail somewhere in the middle, or bill wrongly in silence."""
     with pytest.raises(UnsupportedLiteLLMError, match=r"needs litellm >= .*pip install"):

@@ -48,7 +48,7 @@ class Farthing_PROXY_Logger(FarthingLogger):  # noqa: N801 - LiteLLM looks for `
     """A logger that a request cannot switch off, and that refuses what the policy refuses.
 
     `"no-log": true` in a request's body keeps every callback from seeing it but those of the proxy itself, which
-    LiteLLM knows by this part of their class's name (`Logging.should_run_callback`, litellm 1.99 to 1.110).
+    LiteLLM knows by this part of their class's name (`Logging.should_run_callback`, litellm 1.100 to 1.110).
     """
 
     async def async_pre_call_hook(
