@@ -12,8 +12,9 @@ __all__ = ["FLOOR", "OURS", "UnsupportedLiteLLMError", "require_supported"]
 
 OURS: Final = "0.1.0"
 FLOOR: Final = (1, 100)
-"""1.99 puts its own count of an async stream where nothing tells it from the provider's. Up to 1.98 the async forms of pictures, speech and moderations have no event before their request. Up to 1.90
-an async stream that breaks is reported as a success, and one that was left is kept alive for ever."""
+"""1.99 puts its own count of an async stream where nothing tells it from the provider's. Up to 1.98 the async
+forms of pictures, speech and moderations have no event before their request. Up to 1.90 an async stream that
+breaks is reported as a success, and one that was left is kept alive for ever."""
 
 
 class UnsupportedLiteLLMError(FarthingError, ImportError):
