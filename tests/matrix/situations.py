@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["SITUATIONS"]
 
 UNKNOWN_MODEL: Final = "matrix-unknown-1"
-TIERED_MODEL: Final = "gpt-5"
 REFUSED: Final = Fault(status=500, retry_after_seconds=0)
 TOO_LONG: Final = Fault(
     status=400, code="context_length_exceeded", message="This model's maximum context length is 10 tokens."
@@ -132,7 +131,8 @@ def never_read(lab: Lab, stack: Stack) -> None:
 async def cancelled(lab: Lab, stack: Stack) -> None:
     """Cancel a request while the provider works on it."""
     with lab.request(NEVER) as mark:
-        task = asyncio.ensure_future(stack.aask(Ask(mark=mark)))
+        # A framework that asks from a thread goes on after the cancel: its client gives up by itself, soon after.
+        task = asyncio.ensure_future(stack.aask(Ask(mark=mark, timeout_seconds=3)))
         await lab.arrival(mark)
         task.cancel()
         await asyncio.wait([task])
@@ -240,18 +240,23 @@ SITUATIONS: Final = (
     _column("no-usage", "the answer has no usage", once(Reply(omit_usage=True)), _UNKNOWN),
     _column("silent-stream", "a stream that was not asked for its usage", streamed(usage=False), _UNKNOWN),
     _column("unknown-model", "a model that no price list knows", once(model=UNKNOWN_MODEL), promise(unpriced=1)),
-    _column("flex", "flex is asked for and served", once(model=TIERED_MODEL, tier="flex"), _PAID),
+    _column("flex", "flex is asked for and served", once(tier="flex"), _PAID),
     _column(
         "flex-refused",
         "flex is asked for, the default is served",
-        once(Reply(service_tier="default"), model=TIERED_MODEL, tier="flex"),
+        once(Reply(service_tier="default"), tier="flex"),
         _PAID,
     ),
-    _column("priority", "priority is asked for and served", once(model=TIERED_MODEL, tier="priority"), _PAID),
+    _column("priority", "priority is asked for and served", once(tier="priority"), _PAID),
     _column("threads", "several threads, each with its tag", threads, _PAID),
     _column("executor", "a pool of threads that carries the context", executor, _PAID),
     _column("concurrent", "several tasks at once, each with its tag", concurrent, _PAID),
-    _column("nested", "work inside other work", once(nested=True), _PAID),
+    _column(
+        "nested",
+        "work inside other work",
+        once(Reply(tool_rounds=1), Reply(tool_rounds=1), Reply(tool_rounds=1), nested=True),
+        _PAID,
+    ),
     _column("twice", "two instances of the callback", once(), _PAID, attachment="twice"),
     _column("everywhere", "the callback in every place that takes one", once(), _PAID, attachment="everywhere"),
 )

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from matrix.observers import Observer
 
 
-@matrix(drive_langchain.OPENAI)
+@matrix(
+    drive_langchain.OPENAI,
+    drive_langchain.ANTHROPIC,
+    drive_langchain.BEDROCK,
+    drive_langchain.GEMINI,
+    drive_langchain.LITELLM,
+)
 def test_matrix(cell: Cell, provider: FakeProvider, observer: Observer) -> None:
     """A call would be lost, doubled, priced wrongly or given to somebody else."""
     problems = run(cell, provider=provider, observer=observer)
