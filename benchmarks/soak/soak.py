@@ -211,6 +211,10 @@ class Soak:
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, before: set[threading.Thread]) -> None:
+        seen = [
+            {"number": each.number, "way": each.way.name, "plan": each.plan, "seen": each.seen} for each in self._done
+        ]
+        (self._folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
         path = self._folder / "invoice.json"
         self._provider.say(f"invoice {path}")
         self._provider.close()
