@@ -87,6 +87,17 @@ def test_tags_are_those_of_the_start(captured: Captured) -> None:
     assert captured.calls[0].attribution.feature == "mine"
 
 
+def test_what_decided_the_price_is_kept(captured: Captured) -> None:
+    """A call priced by its region could not be priced anew if the ledger forgot the region."""
+    usage = {"input_tokens": 1_000, "output_tokens": 10, "inference_geo": "us"}
+    start("k", provider="anthropic", model="claude-opus-4-6")
+    finish("k", usage=usage, usage_shape="anthropic", has_content=True)
+    start("v", provider="vertex_ai", model="claude-sonnet-4-5")
+    finish("v", price_context={"region": "europe-west1"})
+    assert [call.price_context for call in captured.calls] == [{"inference_geo": "us"}, {"region": "europe-west1"}]
+    assert all(call.cost.provenance and call.cost.provenance.corrections for call in captured.calls)
+
+
 def test_one_end_counts(captured: Captured) -> None:
     """A framework that reports an end twice, or from two threads, would double the bill."""
     start("k")

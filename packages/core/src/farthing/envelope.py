@@ -290,6 +290,8 @@ class Call(_Frozen):
     response_id: str | None = None
     service_tier: str | None = None
     """The tier that was served, else the one that was asked for."""
+    price_context: dict[str, str] = Field(default_factory=dict[str, str])
+    """What else decided the price: region, inference_geo, deployment, ...; so that it can be priced anew."""
     attribution: Attribution
     attribution_source: dict[str, str] = Field(default_factory=dict[str, str])
     """For each dimension: call, attribute, handler, process or policy."""
