@@ -230,7 +230,8 @@ def _usage(
     """Give the most exact usage of a message, its shape, and whether LangChain's cache answered.
 
     `total_cost` is what core puts there on a cache hit (from 0.3.79 on). Anthropic's own object, where it is kept,
-    also counts searches and the lifetimes of cache writes; OpenAI's searches stand in the content alone.
+    also counts searches and the lifetimes of cache writes; OpenAI's searches, and those of Anthropic's streams, stand
+    in the content alone.
     """
     usage: Any = getattr(message, "usage_metadata", None)
     if not usage:
@@ -255,7 +256,10 @@ def _usage(
 
 
 def _search_calls(message: Any) -> Iterator[str]:
-    """Give the kinds of the provider-side searches in a message, in all three output versions of langchain-openai."""
+    """Give the kinds of the provider-side searches in a message, in all output versions of langchain-openai.
+
+    Anthropic bills a search that gave a list of results; the result of one that failed is an error object.
+    """
     content: Any = message.content
     blocks: tuple[Any, ...] = () if isinstance(content, str) else tuple(content)
     for block in (*blocks, *(message.additional_kwargs.get("tool_outputs") or ())):
@@ -263,6 +267,8 @@ def _search_calls(message: Any) -> Iterator[str]:
         kind: Any = known.get("type") if known else None
         if kind in _SEARCH_CALLS:
             yield kind
+        elif known and kind == "web_search_tool_result" and type(known.get("content")) is list:
+            yield "web_search_call"
         elif known and kind == "server_tool_call" and known.get("name") in {"web_search", "file_search"}:
             yield f"{known['name']}_call"
 
