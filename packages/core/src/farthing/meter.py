@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -59,7 +60,7 @@ class Meter:
         self._rules = rules
         self._submit = submit
         self._counters = counters
-        self._waiting: dict[Hashable, list[Run]] = {}
+        self._waiting: OrderedDict[Hashable, list[Run]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -295,9 +296,7 @@ class Meter:
             if run.handler_tags:
                 standing.handler_tags = {**run.handler_tags, **standing.handler_tags}
             return False
-        if self._waiting and (waiting := self._waiting.pop(run.key, None)):
-            for below in waiting:
-                _link(below, run)
+        self._link_waiting(run)
         return True
 
     def _link_outer(self, run: Run) -> None:
@@ -315,10 +314,26 @@ class Meter:
             outer = self.runs.get(key)
             if outer is not None:
                 _link(run, outer)
-            elif len(self._waiting) < _MAX_WAITING:
-                with self._lock:
-                    self._waiting.setdefault(key, []).append(run)
+            elif not self.runs.finished(key):
+                self._wait_for(key, run)
             return
+
+    def _wait_for(self, key: Hashable, run: Run) -> None:
+        """Let a run wait for its outer layer's call, which may begin on another thread at this very moment."""
+        with self._lock:
+            self._waiting.setdefault(key, []).append(run)
+            if len(self._waiting) > _MAX_WAITING:
+                self._waiting.popitem(last=False)  # what has not come for so long does not come any more
+        if (outer := self.runs.get(key)) is not None:
+            self._link_waiting(outer)
+
+    def _link_waiting(self, outer: Run) -> None:
+        """Link what waits for an outer layer's call that has begun."""
+        if not self._waiting:
+            return
+        with self._lock:
+            for below in self._waiting.pop(outer.key, ()):
+                _link(below, outer)
 
     def abandon(self, run: Run, reason: str) -> None:
         """Hand over a run whose end was never reported."""

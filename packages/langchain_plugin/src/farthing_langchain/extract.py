@@ -205,9 +205,6 @@ def finished(response: Any, ended_ns: int) -> Finish:
         return _completed(first, output, ended_ns)
     metadata: Mapping[str, Any] = message.response_metadata or NOTHING
     raw, shape, cached = _usage(message, metadata, output)
-    tier: Any = metadata.get("service_tier") or output.get("service_tier")
-    if tier is None and (provider_usage := _dict(metadata.get("usage"))):
-        tier = provider_usage.get("service_tier")
     reason: Any = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("stopReason")
     cost: Any = metadata.get("response_cost")
     return Finish(
@@ -217,11 +214,21 @@ def finished(response: Any, ended_ns: int) -> Finish:
         has_content=bool(message.content) or bool(getattr(message, "tool_calls", None)),
         response_model=_text(metadata.get("model_name") or output.get("model_name")),
         response_id=_response_id(message, metadata, output),
-        service_tier=_text(tier),
+        service_tier=_text(_tier(metadata, output)),
         finish_reason=_text(reason),
         cache_hit=cached,
         reported_usd=None if cost is None else _dollars(cost),
     )
+
+
+def _tier(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Any:
+    """Give the tier that was served: OpenAI names it beside the usage, Anthropic inside, Bedrock in an object."""
+    served: Any = metadata.get("service_tier") or output.get("service_tier")
+    if served is None:
+        served = (_dict(metadata.get("usage")) or NOTHING).get("service_tier")
+    if served is None:
+        served = (_dict(metadata.get("serviceTier")) or NOTHING).get("type")
+    return served
 
 
 def _usage(
