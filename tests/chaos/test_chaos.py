@@ -341,6 +341,52 @@ os.kill(os.getpid(), signal.SIGKILL)
         world.check()
 
 
+def test_the_clock_is_set_while_calls_run(world: World) -> None:
+    """A time server or a thawed machine may set it by hours: no call lasts hours, ends before it began or is swept."""
+    script = """
+from clock import step
+from farthing import setup
+from farthing.meter import Finish
+meter = setup.get_meter()
+HOUR = 3_600
+def begin(key, **more):
+    meter.start_call(key, framework="x", operation="chat", provider="openai", model="gpt-4o", **more)
+def end(key):
+    os.write(invoice, f"{key}\\n".encode())
+    usage = {"prompt_tokens": 1000, "completion_tokens": 200}
+    finish = Finish(ended_ns=time.time_ns(), usage=usage, usage_shape="openai_chat", response_id=key)
+    meter.finish_call(key, finish)
+begin("open")
+for number, seconds in enumerate((HOUR, -2 * HOUR, HOUR)):
+    plain, early, late = f"plain-{number}", f"chunk-before-{number}", f"chunk-after-{number}"
+    begin(plain); begin(early, streaming=True); begin(late, streaming=True)
+    meter.first_chunk(early)
+    step(seconds)
+    meter.first_chunk(late)
+    for key in (plain, early, late): end(key)
+    assert farthing.flush(20)
+    time.sleep(1.2)
+    assert farthing.health().open_runs == 1
+end("open")
+assert farthing.health().lag_seconds < 60
+step(-HOUR)
+begin("left open")
+step(-HOUR)
+"""
+    with world.backend() as receiver:
+        end(world.start_script(script))
+        spans = [span for span in receiver.spans if span.kind == 3]
+    calls = read_calls(world.ledger)
+    assert len(calls) == len(spans) == 11
+    assert [call.error_type for call in calls if call.outcome == "abandoned"] == ["process-ended"]
+    for call in calls:
+        assert 0 <= (call.ended_at - call.started_at).total_seconds() < 60
+        assert (call.time_to_first_chunk_seconds is not None) == call.streaming
+        assert 0 <= (call.time_to_first_chunk_seconds or 0) < 60
+    assert all(0 <= span.end_ns - span.start_ns < 60e9 for span in spans)
+    assert +(world.recorded - world.invoiced) == Counter({"": 1})
+
+
 def test_a_full_disk_costs_nothing_once_it_has_room(world: World, tmp_path: Path) -> None:
     """Calls wait in memory for the ledger, and spans leave from memory; health() says so meanwhile."""
     small = tmp_path / "small"

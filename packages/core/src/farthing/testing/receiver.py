@@ -83,6 +83,8 @@ class OtlpReceiver:
         self.status = status
         self.retry_after = retry_after
         self.delay_seconds = delay_seconds
+        self.date: str | None = None
+        """The Date header of answers; None is that of this machine's clock."""
         self.requests = 0
         """Requests so far, whatever the answer was."""
         self._received = _Received()
@@ -106,6 +108,9 @@ class OtlpReceiver:
                 if receiver.retry_after is not None:
                     self.send_header("Retry-After", receiver.retry_after)
                 self.end_headers()
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return receiver.date or super().date_time_string(timestamp)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
                 """Say nothing."""
