@@ -111,8 +111,8 @@ class Billing:
         late, self._outer = _split(self._outer, now, everything=final)
         for outer in late:
             calls.extend(self._close_inner(outer))
-        for run in self._runs.older_than(time.time_ns() - self._run_timeout_ns):
-            run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout")
+        for run in self._runs.older_than(self._run_timeout_ns):
+            run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout"))
             if run.kind == "call":
                 calls.extend(self._settle(run))
             else:

@@ -195,7 +195,7 @@ class Meter:
         if run is None:
             self._counters.add("duplicates" if self.runs.finished(key) else "unknown_ends", "end")
             return
-        run.finish = finish
+        run.end(finish)
         self._submit("call", run)
 
     @guarded
@@ -280,9 +280,9 @@ class Meter:
         moment = ended_ns or time.time_ns()
         if outcome == "cancelled":
             for call in self.runs.below(run):
-                call.finish = Finish(ended_ns=moment, outcome="cancelled", error_type=error_type)
+                call.end(Finish(ended_ns=moment, outcome="cancelled", error_type=error_type))
                 self._submit("call", call)
-        run.finish = Finish(ended_ns=moment, outcome=outcome, error_type=error_type)
+        run.end(Finish(ended_ns=moment, outcome=outcome, error_type=error_type))
         self._submit("scope-close", run)
 
     def _open(self, run: Run, *, inner: bool) -> bool:
@@ -337,7 +337,7 @@ class Meter:
 
     def abandon(self, run: Run, reason: str) -> None:
         """Hand over a run whose end was never reported."""
-        run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason)
+        run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason))
         self._submit("call" if run.kind == "call" else "scope-close", run)
 
 
