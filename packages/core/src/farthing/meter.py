@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
     from farthing.envelope import Outcome
-    from farthing.policy.document import Gateway
+    from farthing.policy import Policy
     from farthing.rules import Rules
 
 __all__ = ["Asking", "Finish", "Meter"]
@@ -68,9 +68,9 @@ class Meter:
         return self._rules is not None and self._rules.enforcing
 
     @property
-    def gateway(self) -> Gateway | None:
-        """What a gateway takes from whom, as the policy says."""
-        return None if self._rules is None else self._rules.policy.document.gateway
+    def policy(self) -> Policy | None:
+        """The policy in force, for what a gateway takes from whom."""
+        return None if self._rules is None else self._rules.policy
 
     @guarded
     def require(

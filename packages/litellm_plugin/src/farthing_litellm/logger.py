@@ -220,7 +220,7 @@ class FarthingLogger(CustomLogger):
             _failures.note(request, Place(attempt.operation_id, attempt.number))
 
     def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
-        asked = extract.asked(kwargs, meter.gateway)
+        asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
         headers = extract.trace_headers(kwargs)

@@ -102,7 +102,7 @@ def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, ob
     Raises:
         CallRefusedError: A rule that says reject is violated.
     """
-    asked = extract.asked(shaped, meter.gateway)
+    asked = extract.asked(shaped, meter.policy)
     merged: dict[str, object] = {}
     for tags in reversed([asked.weak_tags, *handlers]):
         merged |= tags

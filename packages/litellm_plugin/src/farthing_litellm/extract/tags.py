@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import litellm
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
-from farthing.policy.document import Gateway
+from farthing.policy import Policy
 from farthing.propagation import HEADER, parse_tags
 from farthing_litellm.extract.access import Details, Kwargs, as_list, as_text, is_dict, under
 
+if TYPE_CHECKING:
+    from farthing.policy.document import Gateway
+
 __all__ = [
-    "DEFAULT_GATEWAY",
+    "NO_POLICY",
     "add_callers_tags",
     "add_key_owner",
     "add_routing",
@@ -25,7 +28,7 @@ __all__ = [
     "trace_headers",
 ]
 
-DEFAULT_GATEWAY: Final = Gateway()
+NO_POLICY: Final = Policy()
 
 
 _KEY_OWNER: Final = "user_api_key"
@@ -168,13 +171,16 @@ def add_callers_tags(litellm_params: Kwargs, gateway: Gateway, tags: dict[str, o
         tags.setdefault(name, value)
 
 
-def keep_locked(gateway: Gateway, tags: dict[str, object], weak_tags: dict[str, object], details: Details) -> None:
-    """Take back what a caller claims about dimensions that only its key and team may set."""
-    locked = {canonical_name(name) for name in gateway.locked}
+def keep_locked(policy: Policy, tags: dict[str, object], weak_tags: dict[str, object], details: Details) -> None:
+    """Take back what a caller claims, in any spelling, about dimensions that only its key and team may set."""
+    if not policy.locked:
+        return
     forged: set[str] = set()
-    for written in [name for name in tags if canonical_name(name) in locked]:
-        name = canonical_name(written)
-        true = {value for key, value in weak_tags.items() if canonical_name(key) == name}
+    for written in list(tags):
+        name = policy.dimension(written)
+        if name is None or name not in policy.locked:
+            continue
+        true = {value for key, value in weak_tags.items() if policy.dimension(key) == name}
         if tags.pop(written) not in true:
             forged.add(name)
     if forged:
