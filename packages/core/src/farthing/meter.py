@@ -96,8 +96,23 @@ class Meter:
         """
         if self._rules is None or not self._rules.enforcing:
             return
-        asking = Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
+        asking = self.asking(tags=tags, handler_tags=handler_tags, parent=parent, outer=outer)
         self._rules.require(asking, how=how)
+
+    def asking(
+        self,
+        *,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        parent: Run | None = None,
+        outer: Run | None = None,
+    ) -> Asking:
+        """Give the tags of a call that is about to be made here; the arguments are those of `require`.
+
+        Raises:
+            Nothing.
+        """
+        return Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
 
     @guarded
     def start_call(

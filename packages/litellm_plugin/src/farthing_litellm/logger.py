@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -23,6 +23,7 @@ from farthing.runs import Finish
 from farthing.setup import get_meter, settlers
 from farthing_litellm import extract, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
+from farthing_litellm.corroborating import corroborated, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,6 +147,18 @@ class FarthingLogger(CustomLogger):
     ) -> None:
         """End a call that failed (async)."""
         self._failed(kwargs, start_time, end_time)
+
+    async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        """Write the tags into a request whose deployment was chosen late; see `corroborating`."""
+        return self._corroborated(kwargs, call_type) if is_wanted() else None
+
+    @guarded
+    def _corroborated(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        meter = get_meter()
+        if meter is None or not extract.is_proxied(extract.before_setup(kwargs)):
+            return None
+        kind = str(getattr(call_type, "value", call_type))
+        return corroborated(kwargs, kind, tagged=refusing.asking(meter, kwargs, _standing_tags()))
 
     async def async_post_call_success_deployment_hook(
         self,

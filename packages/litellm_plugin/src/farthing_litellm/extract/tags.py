@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import litellm
 
+from farthing.corroboration import is_our_mark
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
 from farthing.policy import Policy
@@ -74,8 +75,10 @@ def tags_of(kwargs: Kwargs, *found: Kwargs) -> dict[str, object]:
             _body_tags(metadata, tags)
             if "user_api_key" in metadata:
                 _header_tags(under(metadata, "headers"), tags)
+    if is_our_mark(tags.get("user_id")):
+        del tags["user_id"]
     user = kwargs.get("user")
-    if user is not None and user != "":
+    if user is not None and user != "" and not is_our_mark(user):
         tags.setdefault("user_id", user if isinstance(user, str) else _NOT_TEXT)
     return tags
 
