@@ -7,6 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +28,7 @@ def keys(*names: str, extra: tuple[str, ...] = ()) -> list[Key]:
     return [vocabulary.require(name, "--by") for name in names]
 
 
-def report(folder: Path, *names: str, where: tuple[str, ...] = (), **bounds: datetime) -> Report:
+def report(folder: Path, *names: str, where: tuple[str, ...] = (), **bounds: Any) -> Report:
     """Aggregate a ledger by some names."""
     filters = Vocabulary().filters(where, "--where")
     return aggregate(find_ledger(folder), keys(*names), filters=filters, **bounds)

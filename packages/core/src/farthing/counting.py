@@ -96,7 +96,7 @@ class Health:
     refused: dict[str, int] = field(default_factory=dict[str, int])
     """Calls that were not made because the policy says reject, by `dimension:reason`."""
     context: dict[str, int] = field(default_factory=dict[str, int])
-    """Tags from headers and messages that were not taken over, by reason."""
+    """Tags from headers and messages that were not taken over, and those written for providers or not, by reason."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     """Errors of farthing's own, by place."""
     last_error: str | None = None

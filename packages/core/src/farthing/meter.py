@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
     from farthing.envelope import Outcome
-    from farthing.policy.document import Gateway
+    from farthing.policy import Policy
     from farthing.rules import Rules
 
 __all__ = ["Asking", "Finish", "Meter"]
@@ -69,9 +69,9 @@ class Meter:
         return self._rules is not None and self._rules.enforcing
 
     @property
-    def gateway(self) -> Gateway | None:
-        """What a gateway takes from whom, as the policy says."""
-        return None if self._rules is None else self._rules.policy.document.gateway
+    def policy(self) -> Policy | None:
+        """The policy in force, for what a gateway takes from whom."""
+        return None if self._rules is None else self._rules.policy
 
     @guarded
     def require(
@@ -97,8 +97,23 @@ class Meter:
         """
         if self._rules is None or not self._rules.enforcing:
             return
-        asking = Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
+        asking = self.asking(tags=tags, handler_tags=handler_tags, parent=parent, outer=outer)
         self._rules.require(asking, how=how)
+
+    def asking(
+        self,
+        *,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        parent: Run | None = None,
+        outer: Run | None = None,
+    ) -> Asking:
+        """Give the tags of a call that is about to be made here; the arguments are those of `require`.
+
+        Raises:
+            Nothing.
+        """
+        return Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
 
     @guarded
     def start_call(

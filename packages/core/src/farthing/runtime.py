@@ -44,6 +44,7 @@ settlers: Final[list[Callable[[float], None]]] = []
 _NOT_ARRIVED: Final = frozenset({"lost", "refused", "rejected", "damaged"})
 _LATE_SECONDS: Final = 1.0
 _MAX_LINES: Final = 10_000
+_MAX_NOTED: Final = 100_000
 _POLL_SECONDS: Final = 0.005
 
 
@@ -66,6 +67,7 @@ class Runtime:
         arguments: Mapping[str, object] | None = None,
     ) -> None:
         self._lines: deque[tuple[str, Mapping[str, object]]] = deque()
+        self._noted: set[int] = set()
         self.settings = settings
         self.arguments: Final = dict(arguments or {})
         self.explicit = explicit
@@ -119,17 +121,23 @@ class Runtime:
         self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
 
     def note_line(self, name: str, line: Mapping[str, object]) -> None:
-        """Have the worker add a line to a file beside the ledger; without a ledger it is kept nowhere.
+        """Have the worker add a line to a file beside the ledger, once; without a ledger it is kept nowhere.
 
         Raises:
             Nothing.
         """
         if self.ledger is None:
             return
-        if len(self._lines) < _MAX_LINES:
-            self._lines.append((name, line))
-        else:
+        key = hash((name, repr(line)))
+        if key in self._noted:
+            return
+        if len(self._lines) >= _MAX_LINES:
             self.counters.add("dropped", "note")
+            return
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+        self._noted.add(key)
+        self._lines.append((name, line))
 
     def _write_lines(self) -> None:
         folder = ledger_folder(self.settings)

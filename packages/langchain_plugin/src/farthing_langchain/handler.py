@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from langchain_core.callbacks import BaseCallbackHandler
 from typing_extensions import override
 
+from farthing.corroboration import wanted
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
@@ -23,6 +24,7 @@ from farthing.guard import guarded, log
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
 from farthing_langchain import extract
+from farthing_langchain.corroborating import LATEST
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 
@@ -331,6 +333,8 @@ class FarthingHandler(BaseCallbackHandler):
         )
         if asked.over_library:
             CURRENT_CALL.set(key)
+        if wanted():
+            LATEST.set(key)
 
     def _start_late(self, run: int, parent_run_id: UUID | None, labels: list[str] | None) -> None:
         """Begin a call whose start LangChain did not report (its AsyncCallbackManager.on_llm_start drops some)."""

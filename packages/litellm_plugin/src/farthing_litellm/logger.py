@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -23,6 +23,7 @@ from farthing.runs import Finish
 from farthing.setup import get_meter, settlers
 from farthing_litellm import extract, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
+from farthing_litellm.corroborating import corroborated, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,6 +168,18 @@ class FarthingLogger(CustomLogger):
         """End a call that failed (async)."""
         self._failed(kwargs, start_time, end_time)
 
+    async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        """Write the tags into a request whose deployment was chosen late; see `corroborating`."""
+        return self._corroborated(kwargs, call_type) if is_wanted() else None
+
+    @guarded
+    def _corroborated(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        meter = get_meter()
+        if meter is None or not extract.is_proxied(extract.before_setup(kwargs)):
+            return None
+        kind = str(getattr(call_type, "value", call_type))
+        return corroborated(kwargs, kind, tagged=refusing.asking(meter, kwargs, _standing_tags()))
+
     async def async_post_call_success_deployment_hook(
         self,
         request_data: dict[str, object],
@@ -242,7 +255,7 @@ class FarthingLogger(CustomLogger):
             _failures.note(request, Place(attempt.operation_id, attempt.number))
 
     def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
-        asked = extract.asked(kwargs, meter.gateway)
+        asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
         if asked.tier and asked.streaming and extract.is_async(kwargs) and not registration.hooked(FarthingLogger):

@@ -21,19 +21,24 @@ from farthing.guard import guarded, log
 from farthing.runs import CURRENT_CALL, outer_probes
 from farthing.setup import get_meter
 from farthing_litellm import extract
+from farthing_litellm.corroborating import corroborated, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from farthing.meter import Meter
+    from farthing.meter import Asking, Meter
+    from farthing.runs import Run
 
-__all__ = ["CallRefusedError", "install", "require"]
+__all__ = ["CallRefusedError", "asking", "install", "require"]
 
 _HOW: Final = (
     "Send it with metadata={{pairs}} (for responses: litellm_metadata) or `with farthing.attribute({example}): ...`"
 )
 _SETUP: Final = "function_setup"
 _MARK: Final = "farthing_wrapped"
+_CORROBORATED: Final = frozenset({"completion", "acompletion", "responses", "aresponses", "anthropic_messages"})
+_MODEL_AT: Final = 2
+"""Where the model stands among the positional arguments of `function_setup`."""
 
 
 class CallRefusedError(AttributionError, BadRequestError):
@@ -74,6 +79,8 @@ def install(loggers: Callable[[], Iterable[Mapping[str, object]]]) -> None:
     @functools.wraps(standing)
     def function_setup(original_function: Any, *args: Any, **kwargs: Any) -> Any:
         _check(kwargs, loggers)
+        if is_wanted():
+            kwargs = _corroborated(original_function, args, kwargs, loggers) or kwargs
         return standing(original_function, *args, **kwargs)
 
     setattr(function_setup, _MARK, True)
@@ -91,6 +98,47 @@ def _check(kwargs: Mapping[str, Any], loggers: Callable[[], Iterable[Mapping[str
         require(meter, shaped, handlers)
 
 
+@guarded
+def _corroborated(
+    call_type: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    loggers: Callable[[], Iterable[Mapping[str, object]]],
+) -> dict[str, Any] | None:
+    """Write the tags of a call into its request; one of the proxy passes the deployment hook."""
+    meter, handlers = get_meter(), list(loggers())
+    if (
+        meter is None
+        or not handlers
+        or call_type not in _CORROBORATED
+        or extract.is_proxied(extract.before_setup(kwargs))
+    ):
+        return None
+    model = kwargs.get("model", args[_MODEL_AT] if len(args) > _MODEL_AT else None)
+    found = corroborated({**kwargs, "model": model}, str(call_type), tagged=asking(meter, kwargs, handlers))
+    if found is not None and "model" not in kwargs:
+        del found["model"]  # it was given by position
+    return found
+
+
+def asking(meter: Meter, arguments: Mapping[str, Any], handlers: list[Mapping[str, object]]) -> Asking:
+    """Give the tags of a call that is about to be made."""
+    asked = extract.asked(extract.before_setup(arguments), meter.policy)
+    return meter.asking(tags=asked.tags, handler_tags=_merged(asked, handlers), outer=_outer(meter))
+
+
+def _merged(asked: extract.Asked, handlers: list[Mapping[str, object]]) -> dict[str, object]:
+    merged: dict[str, object] = {}
+    for tags in reversed([asked.weak_tags, *handlers]):
+        merged |= tags
+    return merged
+
+
+def _outer(meter: Meter) -> Run | None:
+    key = CURRENT_CALL.get()
+    return None if key is None else meter.runs.get(key)
+
+
 def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, object]]) -> None:
     """Refuse a call that the policy does not let go out.
 
@@ -102,12 +150,8 @@ def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, ob
     Raises:
         CallRefusedError: A rule that says reject is violated.
     """
-    asked = extract.asked(shaped, meter.gateway)
-    merged: dict[str, object] = {}
-    for tags in reversed([asked.weak_tags, *handlers]):
-        merged |= tags
-    key = CURRENT_CALL.get()
-    outer = None if key is None else meter.runs.get(key)
+    asked = extract.asked(shaped, meter.policy)
+    merged, outer = _merged(asked, handlers), _outer(meter)
     if outer is None and any(probe() is not None for probe in outer_probes):
         return  # a call of a framework above, which has its own gate and names its crews and tasks there
     try:

@@ -90,6 +90,9 @@ def report(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="JSON and CSV hold exact amounts.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows of the table; the rest is added up.")] = 40,
+    as_recorded: Annotated[
+        bool, typer.Option("--as-recorded", help="Keep names apart that the policy has renamed since.")
+    ] = False,
     ledger: LedgerOption = None,
 ) -> None:
     """Add up what calls cost, by feature or by whatever you name.
@@ -104,12 +107,23 @@ def report(
 
     `farthing report --by feature --format json`
 
-    Times are UTC. An amount with `≥` lacks calls whose cost is not known.
+    Times are UTC. An amount with `≥` lacks calls whose cost is not known. Names that farthing.toml has renamed or made
+    aliases stand under the name of today, and `--where` takes any of them; the ledger itself is never rewritten.
     """
     from farthing_reports.commands import run_report  # noqa: PLC0415 - DuckDB is loaded by those who need it
 
     now = datetime.now(UTC)
-    run_report(by, since=since, until=until, where=where or [], form=form.value, top=top, ledger=ledger, now=now)
+    run_report(
+        by,
+        since=since,
+        until=until,
+        where=where or [],
+        form=form.value,
+        top=top,
+        as_recorded=as_recorded,
+        ledger=ledger,
+        now=now,
+    )
 
 
 @app.command()

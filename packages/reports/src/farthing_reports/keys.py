@@ -64,6 +64,14 @@ class Filter:
     """None stands for a missing value."""
     negated: bool = False
 
+    def replaced(self, values: tuple[str | None, ...]) -> Filter:
+        """Give the same condition on other values.
+
+        Raises:
+            Nothing.
+        """
+        return Filter(self.key, values, self.negated)
+
 
 class Vocabulary:
     """Finds keys by the names people type.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from farthing_reports.checks import Check
+    from farthing_reports.renames import Merged
     from farthing_reports.report import Skipped
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "as_json",
     "checks_table",
     "count_text",
+    "merged_sentences",
     "plural",
     "printable",
     "report_table",
@@ -39,6 +41,7 @@ __all__ = [
 _BAR_WIDTH: Final = 6
 _FIGURES: Final = [name for name in Row.model_fields if name != "dimensions"]
 _SCHEMAS_SHOWN: Final = 3
+_MERGED_SHOWN: Final = 5
 _STATES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _MILLION: Final = 1_000_000
 
@@ -132,6 +135,20 @@ def checks_table(checks: Iterable[Check]) -> Table:
             found.append(f"\n-> {printable(check.fix)}", style="bold")
         table.add_row(Text(check.state, style=_STATES[check.state]), Text(printable(check.name)), found)
     return table
+
+
+def merged_sentences(merged: Sequence[Merged]) -> list[str]:
+    """Say which recorded names stand under another one, and how to see them apart."""
+    if not merged:
+        return []
+    shown = [
+        f"{each.key} {printable(each.recorded)!r} ({plural(each.calls, 'call')}) is counted as "
+        f"{printable(each.counted_as)!r}"
+        for each in merged[:_MERGED_SHOWN]
+    ]
+    if len(merged) > _MERGED_SHOWN:
+        shown.append(f"and {len(merged) - _MERGED_SHOWN:,} more")
+    return [f"By the policy's names of today: {'; '.join(shown)}. As recorded: --as-recorded"]
 
 
 def skipped_sentences(skipped: Iterable[Skipped]) -> list[str]:

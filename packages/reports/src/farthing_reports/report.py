@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from farthing.envelope import SCHEMA_VERSION, Money
 from farthing_reports.keys import Filter, Key, columns_of
 from farthing_reports.ledger import text_literal
+from farthing_reports.renames import AS_RECORDED, Merged, Renames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,6 +95,8 @@ class Report(BaseModel):
     skipped: list[Skipped]
     repeated_lines: int = 0
     """Lines with the `call_id` of another line: a file that was copied into the folder. Each call counts once."""
+    merged: list[Merged] = Field(default_factory=list[Merged])
+    """Recorded names whose calls stand under the name of today."""
 
 
 def aggregate(
@@ -102,6 +106,7 @@ def aggregate(
     since: datetime | None = None,
     until: datetime | None = None,
     filters: Sequence[Filter] = (),
+    renames: Renames = AS_RECORDED,
 ) -> Report:
     """Add up the calls of a ledger in groups.
 
@@ -111,27 +116,50 @@ def aggregate(
         since: The first moment at which a call may have started, aware; None is the beginning.
         until: The moment before which it must have started, aware; None is the end.
         filters: All of them must hold.
+        renames: Which names stand for one value; by default every name stands for itself.
 
     Raises:
         Nothing: what cannot be read is counted in `skipped`.
     """
+    filters = renames.widened(filters)
     columns = {"schema": "VARCHAR"} | columns_of([*by, *(each.key for each in filters)]) | _BASE_COLUMNS
     sql, parameters = _query(by, since, until, filters)
     found, too_long = ledger.query(sql, columns, parameters)
     groups: dict[tuple[str | None, ...], Row] = {}
     damaged: dict[str, dict[str | None, int]] = {}
+    merged: Counter[tuple[str, str, str]] = Counter()
     repeated = 0
     for file, problem, lines, *values in found:
         if file is not None:
             damaged.setdefault(file, {})[problem or None] = lines
             continue
         repeated += lines - values[len(by)]
-        names = tuple(values[: len(by)])
+        recorded = tuple(values[: len(by)])
+        names = renames.current(by, recorded)
         group = _row(by, names, values[len(by) :])
+        if names != recorded:
+            _note_merged(merged, by, recorded, names, group.calls)
         groups[names] = _added(groups[names], group) if names in groups else group
     rows = [row for row in groups.values() if row.calls]
     rows.sort(key=lambda row: (-row.cost_usd, -row.calls, [(v is None, v or "") for v in row.dimensions.values()]))
-    return Report(rows=rows, skipped=_skipped(ledger, damaged, too_long), repeated_lines=repeated)
+    return Report(
+        rows=rows,
+        skipped=_skipped(ledger, damaged, too_long),
+        repeated_lines=repeated,
+        merged=[Merged(*names, calls=calls) for names, calls in sorted(merged.items())],
+    )
+
+
+def _note_merged(
+    merged: Counter[tuple[str, str, str]],
+    by: Sequence[Key],
+    recorded: Sequence[str | None],
+    names: Sequence[str | None],
+    calls: int,
+) -> None:
+    for key, old, new in zip(by, recorded, names, strict=True):
+        if old is not None and new is not None and old != new:
+            merged[key.name, old, new] += calls
 
 
 def total(rows: Iterable[Row]) -> Row:

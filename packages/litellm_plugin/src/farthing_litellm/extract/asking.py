@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from farthing_litellm.extract.access import Kwargs, as_text, model_name, provider_of, under
 from farthing_litellm.extract.tags import (
-    DEFAULT_GATEWAY,
+    NO_POLICY,
     add_callers_tags,
     add_key_owner,
     add_routing,
@@ -16,7 +16,7 @@ from farthing_litellm.extract.tags import (
 )
 
 if TYPE_CHECKING:
-    from farthing.policy.document import Gateway
+    from farthing.policy import Policy
 
 
 __all__ = ["Asked", "asked", "is_async", "is_known", "is_mock", "operation_of", "request_id", "retries"]
@@ -59,12 +59,12 @@ class Asked(NamedTuple):
     tier: str | None
 
 
-def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
+def asked(kwargs: Kwargs, policy: Policy | None = None) -> Asked:
     """Read the dict of `log_pre_api_call`, or of the one event that a cache hit has.
 
     Args:
         kwargs: LiteLLM's.
-        gateway: What a proxy takes from whom; None is the default.
+        policy: Says what a proxy takes from whom; None is the default.
     """
     provider = provider_of(kwargs)
     litellm_params = under(kwargs, "litellm_params")
@@ -80,8 +80,8 @@ def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
         details["gateway"] = "litellm-proxy"
     tags = tags_of(kwargs, metadata, under(litellm_params, "litellm_metadata"))
     if is_proxied(kwargs):
-        add_callers_tags(litellm_params, gateway or DEFAULT_GATEWAY, tags)
-        keep_locked(gateway or DEFAULT_GATEWAY, tags, weak_tags, details)
+        add_callers_tags(litellm_params, (policy or NO_POLICY).document.gateway, tags)
+        keep_locked(policy or NO_POLICY, tags, weak_tags, details)
     return Asked(
         operation=operation_of(kwargs),
         provider=provider,
