@@ -81,6 +81,7 @@ class FarthingLogger(CustomLogger):
         meter = get_meter()
         if meter is None:
             return
+        registration.remain(self)
         if left:
             _end_left(meter)
         if kwargs.get(_NOT_SENT):
