@@ -64,15 +64,12 @@ def failure(text: str) -> tuple[str, bool | None]:
     """
     if _DENIED.search(text):
         return "denied", False
-    if found := _STATUS.search(text):
-        return found.group(1), False
-    if found := _BOTO.search(text):
+    if found := _STATUS.search(text) or _BOTO.search(text):
         return _STATUS_OF.get(found.group(1), found.group(1)), False
     if found := _BEDROCK.search(text):
         return _STATUS_OF[_BEDROCK_WORDS[found.group(1)]], False
     if found := _LITELLM.search(text):
         status = _STATUS_OF.get(found.group(1))
         return status or found.group(1), None if status is None else False
-    if found := _TOO_LONG.search(text):
-        return found.group(1) or "400", False
-    return OTHER, None
+    found = _TOO_LONG.search(text)
+    return (OTHER, None) if found is None else (found.group(1) or "400", False)
