@@ -283,6 +283,20 @@ def test_calls_that_nobody_ends_are_closed_by_age() -> None:
         assert found.health.open_runs == 0
 
 
+def test_what_was_only_foreseen_is_no_call_without_an_end() -> None:
+    """A call that a cache may answer, of which nothing more is heard, would stand there as money of unknown amount."""
+    with capture(call_timeout_seconds=0.05) as found:
+        start("outer", framework="langchain")
+        token = runs.CURRENT_CALL.set("outer")
+        start("foreseen", inner=True, tentative=True)
+        runs.CURRENT_CALL.reset(token)
+        time.sleep(0.1)
+        assert [call.framework for call in found.calls] == ["langchain"]
+        start("foreseen at the end", tentative=True)
+        setup.shutdown()
+        assert len(found.calls) == 1
+
+
 def test_the_oldest_call_leaves_when_too_many_are_open() -> None:
     """Law 8: the map has a size and says when it is hit."""
     with capture(max_open_calls=100) as found:

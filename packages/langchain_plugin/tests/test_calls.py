@@ -16,7 +16,7 @@ from langchain_openai import OpenAI
 from pydantic import BaseModel
 
 from farthing.testing.provider import FakeProvider, Reply
-from farthing_langchain import FarthingHandler, handler
+from farthing_langchain import FarthingHandler, include_usage
 
 if TYPE_CHECKING:
     from langchain_bench import MakeModel, Settle
@@ -89,7 +89,7 @@ async def test_stream_events(openai: MakeModel, settle: Settle) -> None:
 
 def test_stream_without_usage(openai: MakeModel, settle: Settle, caplog: pytest.LogCaptureFixture) -> None:
     """A stream that was not asked for usage is unreported, not free, and the log says once how to mend it."""
-    vars(handler)["_warn_of_silent_streams"].cache_clear()
+    include_usage.forget_told()
     for _ in range(2):
         assert list(openai(stream_usage=False).stream("hi", config()))
     assert caplog.text.count("stream_usage=True") == 1

@@ -47,9 +47,10 @@ CostStatus = Literal["priced", "free", "cache_hit", "not_billed", "estimated", "
 """What is known of a cost.
 
 priced: computed from reported usage and a known price; free: the price book says it costs nothing; cache_hit: answered
-from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: usage was
-estimated; reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported:
-the provider's usage never arrived.
+from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: the price is
+an estimate, or, where `amount_usd` is None, the usage never arrived and `estimated_usd` says what it may have cost;
+reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported: the
+provider's usage never arrived.
 """
 
 Outcome = Literal["success", "error", "cancelled", "abandoned"]
@@ -242,6 +243,8 @@ class Cost(_Frozen):
     """What the provider or gateway itself said this attempt cost."""
     saved_usd: Money | None = None
     """What a cache hit would have cost."""
+    estimated_usd: Money | None = None
+    """What a call without usage may have cost, where the user asked for estimates; never part of `amount_usd`."""
     provenance: Provenance | None = None
 
 
@@ -316,6 +319,8 @@ class Call(_Frozen):
     """What the policy had to change or refuse in the tags, as `dimension:reason`."""
     usage: Usage | None = None
     """None when the provider's usage never arrived."""
+    estimated_usage: Usage | None = None
+    """What `cost.estimated_usd` rests on; never part of `usage`."""
     cost: Cost
     outcome: Outcome
     error_type: str | None = None

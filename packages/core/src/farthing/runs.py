@@ -68,6 +68,8 @@ class Finish(NamedTuple):
     """False when the provider was never reached or refused the request: nothing was bought, which is known."""
     reported_usd: Decimal | None = None
     price_context: Mapping[str, str] | None = None
+    received_bytes: int | None = None
+    """The text of the whole answer, where it was at hand and estimates are wanted; None is what came in pieces."""
 
 
 class Run:
@@ -96,13 +98,16 @@ class Run:
         "outer_key",
         "own_tags",
         "parent",
+        "prompt_bytes",
         "provider",
+        "received_bytes",
         "rollup",
         "scope_kind",
         "scope_tags",
         "span",
         "started_ns",
         "streaming",
+        "tentative",
         "tier",
     )
 
@@ -129,6 +134,7 @@ class Run:
         attempt: int,
         operation_id: str | None,
         late_report: bool,
+        prompt_bytes: int | None = None,
     ) -> None:
         self.key = key
         self.kind = kind
@@ -156,6 +162,11 @@ class Run:
         self.operation_id = operation_id or self.call_id
         self.late_report = late_report
         """Whether the framework reports the end from another thread, some time after its own call returned."""
+        self.prompt_bytes = prompt_bytes
+        """The size of what was asked, where estimates are wanted and it is known."""
+        self.received_bytes = 0
+        self.tentative = False
+        """Whether it may turn out to be no call at all; without an end it is none."""
         self.outer_key: Hashable | None = None
         self.outer: Run | None = None
         self.inner: list[Run] = []
@@ -180,6 +191,11 @@ class Run:
                 first_chunk_ns -= step_ns  # it came after the step
             finish = finish._replace(ended_ns=ended_ns, first_chunk_ns=first_chunk_ns)
         self.finish = finish
+
+    def leave_outer(self) -> None:
+        """Be no inner run of the outer layer's call any more."""
+        if self.outer is not None:
+            self.outer.inner = [other for other in self.outer.inner if other is not self]
 
 
 class RunMap:

@@ -16,6 +16,7 @@ from farthing.delivery import Delivery
 from farthing.files import make_private_folder
 from farthing.guard import report_fault
 from farthing.meter import Meter
+from farthing.neighbours import Lookout
 from farthing.policy import Layer
 from farthing.pricing.installed import BookInForce
 from farthing.reloading import PolicyWatch
@@ -104,6 +105,7 @@ class Runtime:
             counters=self.counters,
         )
         self.watch: Final = PolicyWatch(settings_file(), reload=self._reload, counters=self.counters)
+        self._lookout: Final = Lookout(self.counters)
         billing = Billing(
             rules=self.rules,
             book=self.prices.book,
@@ -118,7 +120,14 @@ class Runtime:
         self.delivery: Final = Delivery(
             handle=self._handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
-        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
+        self.meter: Final = Meter(
+            runs=self.runs,
+            submit=self.delivery.submit,
+            counters=self.counters,
+            rules=self.rules,
+            estimating=settings.estimate_unreported,
+            asks_for_usage=settings.ask_for_usage,
+        )
 
     def note_line(self, name: str, line: Mapping[str, object]) -> None:
         """Have the worker add a line to a file beside the ledger, once; without a ledger it is kept nowhere.
@@ -177,6 +186,8 @@ class Runtime:
             self._tend_ledger(now=final)
             self.telemetry.collect()
             self.telemetry.watch()
+        if not final and self.telemetry.tracer() is not None:
+            self._lookout.look()
 
     def _tend_ledger(self, *, now: bool) -> None:
         if self.ledger is None:

@@ -190,6 +190,7 @@ def health() -> Health:
         priced=calls.get("priced", 0) + calls.get("free", 0),
         unpriced=calls.get("unpriced", 0),
         unreported=calls.get("unreported", 0),
+        estimated=calls.get("estimated", 0),
         cache_hits=calls.get("cache_hit", 0),
         not_billed=calls.get("not_billed", 0),
         duplicates=counters.total("duplicates"),
@@ -206,6 +207,7 @@ def health() -> Health:
         violations=counters.by_reason("violations"),
         refused=counters.by_reason("refused"),
         context=counters.by_reason("context"),
+        neighbours=counters.by_reason("neighbours"),
         faults=counters.by_reason("faults"),
         last_error=counters.last_error,
     )

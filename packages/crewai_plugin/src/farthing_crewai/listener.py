@@ -185,13 +185,13 @@ class _Bridge:
     def on_call(self, source: object, event: object) -> None:
         """Begin a model call."""
         if _is_live():
-            self.tracker.call_started(extract.call_started(source, event))
+            self.tracker.call_started(extract.call_started(source, event, sizes=_wants_sizes()))
 
     @guarded
     def on_completed(self, source: object, event: object) -> None:
         """End a model call that was answered."""
         if _is_live():
-            self.tracker.call_ended(extract.call_completed(source, event))
+            self.tracker.call_ended(extract.call_completed(source, event, sizes=_wants_sizes()))
 
     @guarded
     def on_failed(self, source: object, event: object) -> None:
@@ -232,6 +232,12 @@ def _event_types(base: type[BaseEvent]) -> Iterator[type[BaseEvent]]:
 def _is_live() -> bool:
     """Say whether this is no replay of a checkpoint's events, and farthing is switched on."""
     return not extract.is_replaying() and setup.get_meter() is not None
+
+
+def _wants_sizes() -> bool:
+    """Say whether the user asked for estimates of what is never reported."""
+    meter = setup.get_meter()
+    return meter is not None and meter.estimating
 
 
 def _settle(timeout: float) -> None:

@@ -191,7 +191,10 @@ def _print_report(result: Report, keys: list[Key], *, form: str, top: int) -> No
         console = Console(highlight=False)
         console.print(render.report_table(result.rows, by, top=top))
         console.print()
-        for sentence in (*render.total_sentences(total(result.rows)), *render.merged_sentences(result.merged)):
+        sentences = render.total_sentences(total(result.rows))
+        if "use" in by:
+            sentences += render.use_sentences(result.rows)
+        for sentence in (*sentences, *render.merged_sentences(result.merged)):
             console.print(sentence, markup=False, soft_wrap=True)
     if form != "table":
         for sentence in render.merged_sentences(result.merged):

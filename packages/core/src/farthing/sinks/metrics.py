@@ -137,15 +137,20 @@ class MetricSink:
         if meter is not self._made_for:
             self._make(meter)
         costs: defaultdict[Labels, Decimal] = defaultdict(Decimal)
+        estimates: defaultdict[Labels, Decimal] = defaultdict(Decimal)
         counts: defaultdict[Labels, int] = defaultdict(int)
         for call in calls:
             series = self._series(call)
             self._record(call, series)
             if call.cost.amount_usd is not None:
                 costs[series.labels] += call.cost.amount_usd
+            if call.cost.estimated_usd is not None:
+                estimates[series.labels] += call.cost.estimated_usd
             counts[*series.labels, (semconv.OUTCOME, call.outcome), (semconv.COST_STATUS, call.cost.status)] += 1
         for labels, amount in costs.items():
             self._cost.add(float(amount), dict(labels))
+        for labels, amount in estimates.items():
+            self._estimated.add(float(amount), dict(labels))
         for labels, count in counts.items():
             self._calls.add(count, dict(labels))
 
@@ -233,6 +238,11 @@ class MetricSink:
         )
         self._cost = meter.create_counter(
             semconv.METRIC_COST, unit="USD", description="Known cost so far; see farthing.calls for what is not known."
+        )
+        self._estimated = meter.create_counter(
+            semconv.METRIC_ESTIMATED,
+            unit="USD",
+            description="What calls without usage may have cost, by estimate; not in farthing.cost.",
         )
         self._calls = meter.create_counter(
             semconv.METRIC_CALLS, unit="{call}", description="Provider attempts by outcome and cost status."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from farthing.providers import known_provider
 from farthing_litellm.extract.access import Kwargs, as_text, model_name, provider_of, under
 from farthing_litellm.extract.tags import (
     NO_POLICY,
@@ -66,7 +67,7 @@ def asked(kwargs: Kwargs, policy: Policy | None = None) -> Asked:
         kwargs: LiteLLM's.
         policy: Says what a proxy takes from whom; None is the default.
     """
-    provider = provider_of(kwargs)
+    provider = provider_of(kwargs) or _provider_written(kwargs.get("model"))
     litellm_params = under(kwargs, "litellm_params")
     metadata = under(litellm_params, "metadata")
     weak_tags: dict[str, object] = {}
@@ -92,6 +93,12 @@ def asked(kwargs: Kwargs, policy: Policy | None = None) -> Asked:
         streaming=bool(kwargs.get("stream")),
         tier=as_text(under(kwargs, "optional_params").get("service_tier")),
     )
+
+
+def _provider_written(model: object) -> str | None:
+    """Give the provider that a caller wrote before a model's name: a hit of LiteLLM's cache names it nowhere else."""
+    prefix, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
+    return prefix if slash and known_provider(prefix) else None
 
 
 def operation_of(kwargs: Kwargs) -> str:
