@@ -31,7 +31,8 @@ class Ask:
     """
 
     mark: str
-    model: str | None = None
+    unknown: bool = False
+    """Of a model that nobody knows."""
     choices: int = 1
     tool: bool = False
     schema: bool = False
@@ -60,6 +61,9 @@ class Ask:
 
 class Stack:
     """How one stack of frameworks asks a model. A verb that a stack does not have is declared in its row."""
+
+    held_back_seconds = 60.0
+    """How long the provider holds back what nobody will wait for; it notices when the client leaves before."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -102,7 +106,8 @@ class Promise:
     `statuses` counts the Calls by the status of their cost. `hidden` is how many requests of a client no callback ever
     sees, none of which is billed. `invisible` is how many billed ones no callback sees. `untagged` counts the Calls
     that stand in the ledger without their tag. `late` is how many Calls and scopes only the sweep or the end of the
-    process closes. `why` is a sentence where the row keeps another promise than the situation's own.
+    process closes. `mispriced` is how many Calls have another amount than the invoice, and a flag that says so. `why`
+    is a sentence where the row keeps another promise than the situation's own.
     """
 
     statuses: Statuses
@@ -110,12 +115,13 @@ class Promise:
     hidden: int = 0
     invisible: int = 0
     late: int = 0
+    mispriced: int = 0
     why: str | None = None
 
     @property
     def is_exact(self) -> bool:
         """Whether the ledger's total is the invoice's."""
-        return not self.invisible and not UNKNOWN & {*self.statuses, *self.untagged}
+        return not self.invisible and not self.mispriced and not UNKNOWN & {*self.statuses, *self.untagged}
 
 
 def promise(
@@ -124,6 +130,7 @@ def promise(
     hidden: int = 0,
     invisible: int = 0,
     late: int = 0,
+    mispriced: int = 0,
     untagged: Statuses | None = None,
     **calls: int,
 ) -> Promise:
@@ -134,6 +141,7 @@ def promise(
         hidden=hidden,
         invisible=invisible,
         late=late,
+        mispriced=mispriced,
         why=why,
     )
 

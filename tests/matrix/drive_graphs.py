@@ -84,7 +84,6 @@ class Agent(Graph):
 
     @override
     def chain(self, ask: Ask) -> Any:
-        name = ask.model or (self.tiered_name if ask.tier else self.model_name)
         more: dict[str, Any] = {}
         if ask.cached:
             more["cache"] = self.cache
@@ -102,7 +101,7 @@ class Agent(Graph):
         given: dict[str, Any] = {"tools": [look] if ask.tool else [], "middleware": wrapped}
         if ask.schema:
             given["response_format"] = Answer
-        made: Any = agents.create_agent(self.model(ask, name, **more), **given)
+        made: Any = agents.create_agent(self.model(ask, self.name_of(ask), **more), **given)
         return self._around(ask, made) if ask.nested else made
 
     def _around(self, ask: Ask, inner: Any) -> Any:

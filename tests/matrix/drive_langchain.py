@@ -45,6 +45,7 @@ class LangChain(Stack):
     model_name = ""
     wider_name = ""
     tiered_name = ""
+    unknown_name = "matrix-unknown-1"
 
     @override
     def open(self, attachment: Attachment) -> None:
@@ -71,6 +72,12 @@ class LangChain(Stack):
         """Hand the callbacks to a chain."""
         return {"callbacks": list(self._handlers)}
 
+    def name_of(self, ask: Ask) -> str:
+        """Choose the model."""
+        if ask.unknown:
+            return self.unknown_name
+        return self.tiered_name if ask.tier else self.model_name
+
     def chosen(self, ask: Ask) -> Any:
         """Make the model as the request wants it."""
         more: dict[str, Any] = {}
@@ -78,7 +85,7 @@ class LangChain(Stack):
             more["cache"] = self.cache
         if self.everywhere:
             more["callbacks"] = list(self._handlers)
-        model: Any = self.model(ask, ask.model or (self.tiered_name if ask.tier else self.model_name), **more)
+        model: Any = self.model(ask, self.name_of(ask), **more)
         if ask.schema:
             return model.with_structured_output(Answer)
         if ask.tool:
@@ -260,6 +267,7 @@ class OverLiteLLM(LangChain):
     model_name = "openai/gpt-4o-mini"
     wider_name = "openai/gpt-4o"
     tiered_name = "openai/gpt-5"
+    unknown_name = "openai/matrix-unknown-1"
 
     @override
     def open(self, attachment: Attachment) -> None:
@@ -281,7 +289,7 @@ class OverLiteLLM(LangChain):
         if ask.tier is not None:
             passed_on["service_tier"] = ask.tier
         return ChatLiteLLM(
-            model=name if "/" in name else f"openai/{name}",
+            model=name,
             api_base=self.lab.provider.openai_url,
             api_key="unused",
             request_timeout=ask.timeout_seconds,

@@ -23,6 +23,7 @@ lite: Final[Any] = litellm
 
 MODEL: Final = "gpt-4o-mini"
 WIDER: Final = "gpt-4o"
+UNKNOWN_MODEL: Final = "matrix-unknown-1"
 TIERED: Final = "gpt-5"
 OTHER: Final = "claude-sonnet-4-5"
 TOOL: Final = {
@@ -69,7 +70,7 @@ class Sdk(Stack):
     def settings(self, ask: Ask) -> dict[str, Any]:
         """Say what every verb hands over: where the provider is, and how patient to be."""
         given: dict[str, Any] = {
-            "model": f"openai/{ask.model or (TIERED if ask.tier else MODEL)}",
+            "model": f"openai/{UNKNOWN_MODEL if ask.unknown else TIERED if ask.tier else MODEL}",
             "api_base": self.lab.provider.openai_url,
             "api_key": "unused",
             "max_retries": ask.client_retries,

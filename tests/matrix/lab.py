@@ -59,15 +59,6 @@ class Lab:
         """Give a mark for a request that is not tagged."""
         return self._mark(self.untagged)
 
-    @contextlib.contextmanager
-    def failure(self) -> Generator[None]:
-        """Expect what is asked inside to fail, in whatever words."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - which one is the framework's own affair
-            return
-        raise AssertionError("this was to fail")
-
     def arrived(self, mark: str) -> int:
         """Count the provider's requests with a mark."""
         return sum(1 for request in self.provider.requests if mark.encode() in request.body)
@@ -98,6 +89,7 @@ def run(cell: Cell, *, provider: FakeProvider, observer: Observer) -> list[str]:
         stack.open(cell.situation.attachment)
         try:
             _act(lab, stack, cell)
+            gc.collect()  # a stream that was left is known to be left once it is collected, and so is a connection
             assert provider.settle(timeout_seconds=_PATIENCE_SECONDS)
             problems = _left_over(observer, cell.promise.late * len(lab.tagged))
             records = tuple(observer.end())
@@ -118,7 +110,6 @@ def run(cell: Cell, *, provider: FakeProvider, observer: Observer) -> list[str]:
 def _left_over(observer: Observer, late: int) -> list[str]:
     """Wait for the frameworks' own threads, which may hold a stream that was left, and say what stays."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    gc.collect()  # a stream that was left is known to be left once it is collected
     while (standing := observer.open_calls()) > late and time.monotonic() < deadline:
         time.sleep(0.02)
         gc.collect()

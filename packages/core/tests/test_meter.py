@@ -88,6 +88,17 @@ def test_tags_are_those_of_the_start(captured: Captured) -> None:
     assert captured.calls[0].attribution.feature == "mine"
 
 
+def test_what_decided_the_price_is_kept(captured: Captured) -> None:
+    """A call priced by its region could not be priced anew if the ledger forgot the region."""
+    usage = {"input_tokens": 1_000, "output_tokens": 10, "inference_geo": "us"}
+    start("k", provider="anthropic", model="claude-opus-4-6")
+    finish("k", usage=usage, usage_shape="anthropic", has_content=True)
+    start("v", provider="vertex_ai", model="claude-sonnet-4-5")
+    finish("v", price_context={"region": "europe-west1"})
+    assert [call.price_context for call in captured.calls] == [{"inference_geo": "us"}, {"region": "europe-west1"}]
+    assert all(call.cost.provenance and call.cost.provenance.corrections for call in captured.calls)
+
+
 def test_one_end_counts(captured: Captured) -> None:
     """A framework that reports an end twice, or from two threads, would double the bill."""
     start("k")
@@ -270,6 +281,20 @@ def test_calls_that_nobody_ends_are_closed_by_age() -> None:
         (call,) = found.calls
         assert (call.outcome, call.error_type) == ("abandoned", "timeout")
         assert found.health.open_runs == 0
+
+
+def test_what_was_only_foreseen_is_no_call_without_an_end() -> None:
+    """A call that a cache may answer, of which nothing more is heard, would stand there as money of unknown amount."""
+    with capture(call_timeout_seconds=0.05) as found:
+        start("outer", framework="langchain")
+        token = runs.CURRENT_CALL.set("outer")
+        start("foreseen", inner=True, tentative=True)
+        runs.CURRENT_CALL.reset(token)
+        time.sleep(0.1)
+        assert [call.framework for call in found.calls] == ["langchain"]
+        start("foreseen at the end", tentative=True)
+        setup.shutdown()
+        assert len(found.calls) == 1
 
 
 def test_the_oldest_call_leaves_when_too_many_are_open() -> None:

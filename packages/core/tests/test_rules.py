@@ -131,7 +131,9 @@ def test_a_rename_begins_on_its_day() -> None:
         before = decide({"feature": written}, policy=policy, day=date(2026, 2, 28))
         after = decide({"feature": written}, policy=policy, day=date(2026, 3, 1))
         assert (before.attribution.feature, after.attribution.feature) == ("email-generator", "email-writer")
-    assert policy.vocabulary.renamed()["feature"] == {"mailer": "email-writer", "email-generator": "email-writer"}
+    renamed = policy.vocabulary.renamed
+    assert renamed(date(2026, 2, 28))["feature"] == {"mailer": "email-generator"}
+    assert renamed(date(2026, 3, 1))["feature"] == {"mailer": "email-writer", "email-generator": "email-writer"}
 
 
 @pytest.mark.parametrize(
@@ -444,3 +446,42 @@ def test_without_a_policy_nothing_is_enforced() -> None:
     assert meter is not None
     assert not meter.enforcing
     meter.require(how="")
+
+
+def test_a_table_may_name_its_dimension_by_any_spelling() -> None:
+    """`[policy.dimensions.team_id]` would be read, accepted, and never hold."""
+    Path("farthing.toml").write_text(
+        '[aliases]\nsquad = "feature"\n'
+        '[policy.dimensions.team_id]\nvalues = ["growth"]\nwhen_unlisted = "reject"\nmax_length = 7\n'
+        '[policy.dimensions.squad]\nvalues = ["a"]\nwhen_unlisted = "reject"\n'
+        '[[policy.renames]]\ndimension = "squad"\nfrom = "old"\nto = "a"\non = 2020-01-01\n',
+        encoding="utf-8",
+    )
+    settings = load_settings({}, environ={})
+    policy = Policy(aliases=settings.aliases, document=settings.policy)
+    verdict = decide({"team": "grwth", "feature": "b"}, policy=policy)
+    assert {each.dimension for each in verdict.refusals} == {"team", "feature"}
+    assert decide({"team": "too-long"}, policy=policy).violations == ("team:too-long",)
+    assert decide({"team": "growth", "squad": "old"}, policy=policy).attribution.feature == "a"
+    with Path("farthing.toml").open("a", encoding="utf-8") as file:
+        file.write('[policy.dimensions.team]\nvalues = ["x"]\n')
+    with pytest.raises(farthing.ConfigurationError, match=r"policy.dimensions.team: there is a table for team already"):
+        load_settings({}, environ={})
+
+
+def test_rules_hold_for_every_spelling_of_what_they_name() -> None:
+    """A rule that compares letter by letter is accepted, and never fires."""
+    document = PolicyDocument.model_validate(
+        {
+            "dimensions": {
+                "environment": {"aliases": {"prod": "production"}},
+                "feature": {"vague": ["Some Thing"]},
+            },
+            "routes": [{"pattern": "/API/public/*", "environments": ["Prod"], "required": ["tenant"]}],
+        }
+    )
+    policy = Policy(document=document)
+    for route in ("api/public/x", "/api/public/x", "API/Public/x"):
+        assert "tenant:missing" in decide({"route": route, "environment": "PROD"}, policy=policy).violations
+    assert decide({"route": "api/public/x", "environment": "test"}, policy=policy).violations == ()
+    assert decide({"feature": "some_thing"}, policy=policy).violations == ("feature:vague",)

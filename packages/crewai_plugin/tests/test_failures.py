@@ -77,18 +77,30 @@ def test_request_after_a_failed_crew_is_a_tree_of_its_own(bench: Bench) -> None:
     [
         ("anthropic/claude-sonnet-4-5", "429"),
         ("gemini/gemini-2.5-flash", "429"),
-        ("bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "ValidationException"),
+        ("bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "400"),
     ],
 )
 def test_refusals_of_other_providers_are_recognised(bench: Bench, model: str, code: str) -> None:
     """A refusal whose wording is not understood would be unreported for ever."""
     bench.listen(feature="research")
-    status = 400 if code == "ValidationException" else 429  # botocore would retry a throttled call for half a minute
+    status = int(code)  # botocore would retry a throttled call for half a minute
     bench.provider.script(Fault(status=status, message=SECRET), times=None)
     with pytest.raises(Exception):  # noqa: B017 - each provider's own
         llm(model, max_retries=0).call(SECRET)
     calls = bench.settled()
     assert {(call.cost.status, call.error_type) for call in calls} == {("not_billed", code)}
+
+
+@pytest.mark.parametrize(("model", "code"), [("gemini/gemini-2.5-flash", "400"), ("gpt-4o-mini", "400")])
+def test_prompt_that_is_too_long_is_not_billed(bench: Bench, model: str, code: str) -> None:
+    """CrewAI has words of its own for this refusal: it would be unreported for ever."""
+    bench.listen(feature="research")
+    bench.provider.script(
+        Fault(status=400, code="context_length_exceeded", message="maximum context length is 10"), times=None
+    )
+    with pytest.raises(Exception, match="context length"):
+        llm(model, max_retries=0).call(SECRET)
+    assert {(call.cost.status, call.error_type) for call in bench.settled()} == {("not_billed", code)}
 
 
 def test_answer_that_cannot_be_read_is_unreported(bench: Bench) -> None:

@@ -69,6 +69,8 @@ class Health:
     """Usage known, price not."""
     unreported: int
     """The provider's usage never arrived."""
+    estimated: int
+    """As unreported, with an estimate beside it; or priced by a rate that is an estimate."""
     cache_hits: int
     not_billed: int
     """Refused by the provider; nothing was bought."""
@@ -97,7 +99,9 @@ class Health:
     refused: dict[str, int] = field(default_factory=dict[str, int])
     """Calls that were not made because the policy says reject, by `dimension:reason`."""
     context: dict[str, int] = field(default_factory=dict[str, int])
-    """Tags from headers and messages that were not taken over, by reason."""
+    """Tags from headers and messages that were not taken over, and those written for providers or not, by reason."""
+    neighbours: dict[str, int] = field(default_factory=dict[str, int])
+    """Other software in this process that writes spans with the same token counts."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     """Errors of farthing's own, by place."""
     last_error: str | None = None

@@ -78,8 +78,13 @@ class Settings(BaseModel):
     max_open_calls: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
     call_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """The age at which a call that nobody ended is closed as abandoned."""
+    estimate_unreported: bool = False
+    """True: calls whose usage never arrives (left, cancelled, cut off) get an estimate, apart from what is billed."""
+    ask_for_usage: bool = False
+    """True: streams that would come without usage ask the provider for it, with `stream_options.include_usage`."""
     exit_timeout_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
-    """How long the end of the process may wait for a backend."""
+    """How long the end of the process may wait for a backend. Calls that still are in the queue (none, but after a
+    burst of thousands a second) are written down first, at about a tenth of a millisecond each."""
     handle_sigterm: bool = True
     """Deliver before SIGTERM ends the process, where the application does not handle it; False: it ends at once."""
     prices: PricesSettings = Field(default_factory=PricesSettings)

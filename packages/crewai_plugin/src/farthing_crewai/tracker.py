@@ -13,6 +13,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from farthing.failures import OTHER
 from farthing.runs import Finish
 from farthing.setup import get_meter
 from farthing_crewai.extract import ScopeEnd
@@ -229,7 +230,7 @@ class Tracker:
 
     def _restarted(self, scope: Scope, start: ScopeStart) -> Place:
         """End an attempt of an agent that begins its task anew, which CrewAI before 1.15 does without a word."""
-        end = ScopeEnd(scope.start.event_id, scope.start.entity, start.started_ns, failed=True, error_type="error")
+        end = ScopeEnd(scope.start.event_id, scope.start.entity, start.started_ns, failed=True, error_type=OTHER)
         self._end_scope(end)
         return scope.outside
 
@@ -317,6 +318,7 @@ class Tracker:
             operation_id=operation_id,
             started_ns=start.started_ns,
             unordered=True,
+            prompt_bytes=start.prompt_bytes,
         )
         call = OpenCall(start, place=place, run=meter.runs.get(key))
         self._calls[start.call_id] = call
@@ -429,6 +431,7 @@ def _finish(end: CallEnd) -> Finish:
         error_type=end.error_type,
         finish_reason=end.finish_reason,
         billed=end.billed,
+        received_bytes=end.received_bytes,
     )
 
 

@@ -7,7 +7,6 @@ that causes them: only there does a call see the `attribute()` around it.
 
 from __future__ import annotations
 
-import functools
 import time
 from asyncio import CancelledError
 from functools import partial
@@ -16,13 +15,15 @@ from typing import TYPE_CHECKING, Final, cast
 from langchain_core.callbacks import BaseCallbackHandler
 from typing_extensions import override
 
+from farthing.corroboration import wanted
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
-from farthing.guard import guarded, log
+from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
-from farthing_langchain import extract
+from farthing_langchain import extract, include_usage
+from farthing_langchain.corroborating import LATEST
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 
@@ -176,7 +177,8 @@ class FarthingHandler(BaseCallbackHandler):
         **kwargs: object,
     ) -> None:
         """Begin a chat call."""
-        self._start_call("chat", run_id.int, parent_of(parent_run_id), extract.asked(metadata, tags, kwargs))
+        asked = extract.asked(metadata, tags, kwargs)
+        self._start_call("chat", run_id.int, parent_of(parent_run_id), asked, prompt=messages)
 
     @override
     @guarded
@@ -195,15 +197,17 @@ class FarthingHandler(BaseCallbackHandler):
         asked = extract.asked(metadata, tags, kwargs)
         if asked.prompts > 1 and asked.batch and run_id.int not in lineage:
             lineage.join_batch(run_id.int, asked.batch, asked.prompts)
-        self._start_call("text_completion", run_id.int, parent_of(parent_run_id), asked)
+        self._start_call("text_completion", run_id.int, parent_of(parent_run_id), asked, prompt=prompts)
 
     @override
     @guarded
     def on_llm_new_token(self, token: object, *, run_id: UUID, **kwargs: object) -> None:
-        """Note the first piece of a streamed reply."""
+        """Note the first piece of a streamed reply, and the size of each where estimates are wanted."""
         key = (_FRAMEWORK, run_id.int)
         if meter := get_meter():
             meter.first_chunk(key)
+            if meter.estimating:
+                meter.received(key, extract.piece_bytes(token, kwargs.get("chunk")))
         if CURRENT_CALL.get() == key:
             CURRENT_CALL.set(None)  # the request is out: what the consumer of the stream calls now is not below it
 
@@ -227,8 +231,13 @@ class FarthingHandler(BaseCallbackHandler):
             return
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
         finish = extract.finished(response, time.time_ns())
-        if finish.usage is None and (run := meter.runs.get(key)) is not None and run.first_chunk_ns is not None:
-            _warn_of_silent_streams()
+        if meter.estimating and not finish.usage:
+            finish = finish._replace(received_bytes=extract.answer_bytes(response))
+        if (run := meter.runs.get(key)) is not None:
+            if place is not None:
+                lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
+            if finish.usage is None and run.first_chunk_ns is not None:
+                include_usage.tell_how(run.provider, run.model)
         meter.finish_call(key, finish, started=late)
 
     @override
@@ -299,11 +308,15 @@ class FarthingHandler(BaseCallbackHandler):
         )
         return meter.runs.get(key)
 
-    def _start_call(self, operation: str, run: int, parent: int | None, asked: extract.Asked) -> None:
+    def _start_call(
+        self, operation: str, run: int, parent: int | None, asked: extract.Asked, *, prompt: object = None
+    ) -> None:
         meter = get_meter()
         if meter is None:
             return
         key, above = (_FRAMEWORK, run), lineage.get(parent)
+        if meter.asks_for_usage:
+            include_usage.install()
         if meter.enforcing:
             meter.require(how=_HOW, tags=asked.tags, handler_tags=self._tags, parent=above.scope)
         lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key)))
@@ -311,8 +324,8 @@ class FarthingHandler(BaseCallbackHandler):
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
         if is_inner:  # a model that calls another one: the inner one reaches the provider
             CURRENT_CALL.set(outer)
-        expected = asked.attempt > 1 or asked.in_agent or above.name == _FALLBACKS
-        earlier = lineage.take_failure(parent, expected=expected)
+        labelled = asked.attempt > 1 or above.name == _FALLBACKS
+        earlier = lineage.take_failure(parent, expected=labelled or asked.in_agent, labelled=labelled)
         meter.start_call(
             key,
             framework=_FRAMEWORK,
@@ -328,23 +341,17 @@ class FarthingHandler(BaseCallbackHandler):
             attempt=asked.attempt if earlier is None else earlier.attempt + 1,
             operation_id=None if earlier is None else earlier.operation_id,
             inner=is_inner,
+            prompt_bytes=extract.prompt_size(prompt, asked.batch) if meter.estimating and prompt else None,
         )
         if asked.over_library:
             CURRENT_CALL.set(key)
+        if wanted():
+            LATEST.set(key)
 
     def _start_late(self, run: int, parent_run_id: UUID | None, labels: list[str] | None) -> None:
         """Begin a call whose start LangChain did not report (its AsyncCallbackManager.on_llm_start drops some)."""
         self._start_call("chat", run, parent_of(parent_run_id), extract.asked(None, labels, extract.NOTHING))
         lineage.leave(run)
-
-
-@functools.cache
-def _warn_of_silent_streams() -> None:
-    """Say once how to mend the commonest unknown cost: langchain-openai asks a custom base_url for no usage."""
-    log.warning(
-        "farthing: a streamed LangChain call reported no usage, so its cost is unknown; "
-        "set stream_usage=True on the model (ChatOpenAI leaves it off where it is given a base_url)"
-    )
 
 
 def _checked(default_tags: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["hook", "hooked", "register", "standing", "unregister"]
+__all__ = ["hook", "hooked", "register", "remain", "standing", "tracing", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -19,6 +19,12 @@ _LISTS: Final = (
     "_async_success_callback",
     "_async_failure_callback",
 )
+
+
+_TRACING: Final = frozenset(
+    {"otel", "langfuse_otel", "weave_otel", "arize", "arize_phoenix", "logfire", "langtrace", "traceloop", "levo"}
+)
+_OTEL_MODULE: Final = "litellm.integrations.opentelemetry"
 
 
 class _Manager(Protocol):
@@ -50,6 +56,20 @@ def register(callback: CustomLogger) -> None:
     manager.add_litellm_async_failure_callback(callback)
 
 
+def remain(callback: CustomLogger) -> None:
+    """Put a callback that is called before a request back into the lists of the ends, should it be missing there.
+
+    CrewAI's `LLM(callbacks=[...])` takes every callback of the same class out of two of them, for good.
+
+    Raises:
+        Nothing.
+    """
+    success = cast("list[object]", litellm.success_callback)  # pyright: ignore[reportUnknownMemberType]
+    later = cast("list[object]", litellm._async_success_callback)  # pyright: ignore[reportUnknownMemberType, reportPrivateUsage]  # noqa: SLF001 - where LiteLLM keeps it
+    if not (any(each is callback for each in success) and any(each is callback for each in later)):
+        register(callback)
+
+
 def hooked(kind: type[CustomLogger]) -> bool:
     """Say whether a callback of a class stands in `litellm.callbacks`."""
     callbacks = cast("list[object]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
@@ -74,6 +94,21 @@ def unregister(callback: CustomLogger) -> None:
     manager = _manager()
     for name in _LISTS:
         manager.remove_callback_from_list_by_object(getattr(litellm, name, None), callback, require_self=False)
+
+
+def tracing() -> list[str]:
+    """Name the callbacks of LiteLLM's own that write spans with the same token counts.
+
+    Raises:
+        Nothing.
+    """
+    found: dict[str, None] = {}
+    for each in (entry for name in _LISTS for entry in cast("list[object]", getattr(litellm, name, ()))):
+        if isinstance(each, str):
+            found |= {f"litellm's callback {each}": None} if each in _TRACING else {}
+        elif any(base.__module__.startswith(_OTEL_MODULE) for base in type(each).__mro__):
+            found[f"litellm's callback {type(each).__name__}"] = None
+    return list(found)
 
 
 def standing() -> list[object]:

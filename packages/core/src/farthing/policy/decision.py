@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS, Attribution
-from farthing.policy.document import Action, DimensionRules, EnvironmentRules, PolicyDocument
+from farthing.errors import ConfigurationError
+from farthing.policy.document import Action, DimensionRules, EnvironmentRules, PolicyDocument, RouteRules
 from farthing.policy.values import INVALID, MARKERS, MAX_LENGTH, as_text, found_by_guards, hashed, spelled, templated
 from farthing.policy.vocabulary import Vocabulary
 
@@ -24,6 +25,7 @@ _CACHE_SIZE: Final = 4096
 _NO_RULES: Final = DimensionRules()
 _NO_ENVIRONMENT: Final = EnvironmentRules()
 _VAGUE: Final = frozenset({"misc", "test", "unknown", "other", "none", "null", "default", "todo", "n/a"})
+_NONE: Final[frozenset[str]] = frozenset()
 _VAGUE_IN: Final = frozenset({"feature", "team", "task_type"})
 
 
@@ -71,7 +73,7 @@ class Policy:
         hash_key: The key of `[policy.hashing]`; without it, what should be hashed becomes "__invalid__".
 
     Raises:
-        ConfigurationError: Aliases or renames of values form a circle.
+        ConfigurationError: Aliases or renames of values form a circle, or two tables speak of one dimension.
     """
 
     def __init__(
@@ -86,12 +88,24 @@ class Policy:
         self._dimensions: Final = frozenset((*DIMENSIONS, *extra_dimensions))
         self._aliases: Final = {canonical_name(name): target for name, target in (aliases or {}).items()}
         self._hash_key = hash_key
-        self._hashed: Final = frozenset(canonical_name(name) for name in self.document.hashing.dimensions)
-        self.vocabulary: Final = Vocabulary(self.document)
-        self._routes: Final = [(re.compile(fnmatch.translate(r.pattern.lower())), r) for r in self.document.routes]
+        self._hashed: Final = frozenset(self._meant(name) for name in self.document.hashing.dimensions)
+        self._rules: Final = self._rules_by_dimension()
+        self.vocabulary: Final = Vocabulary(self.document, meant=self._meant)
+        self.locked: Final = frozenset(self._meant(name) for name in self.document.gateway.locked)
+        """Dimensions that a gateway's callers may not set."""
+        self._routes: Final = [
+            _Route(
+                re.compile(fnmatch.translate(_bare(r.pattern))), frozenset(map(self._environment, r.environments)), r
+            )
+            for r in self.document.routes
+        ]
         self._environments: Final = {
-            (name if name == "*" else self.vocabulary.settled("environment", spelled("environment", name)[0], None)): r
-            for name, r in self.document.environments.items()
+            (name if name == "*" else self._environment(name)): r for name, r in self.document.environments.items()
+        }
+        self._vague: Final = {
+            name: frozenset(spelled(name, value)[0] for value in rules.vague)
+            for name, rules in self._rules.items()
+            if rules.vague is not None
         }
         self._plain: Final = self.document == PolicyDocument()
         self._verdicts: dict[tuple[tuple[str, tuple[tuple[str, object], ...]], ...], Verdict] = {}
@@ -140,9 +154,31 @@ class Policy:
             return None
         if written in self._dimensions:
             return written
-        name = canonical_name(written)
-        name = self._aliases.get(name, name)
+        name = self._meant(written)
         return name if name in self._dimensions else None
+
+    def rules_of(self, dimension: str) -> DimensionRules:
+        """Give what `[policy.dimensions]` says of a dimension, under whichever of its spellings.
+
+        Raises:
+            Nothing.
+        """
+        return self._rules.get(dimension, _NO_RULES)
+
+    def _meant(self, written: str) -> str:
+        name = canonical_name(written)
+        return self._aliases.get(name, name)
+
+    def _rules_by_dimension(self) -> dict[str, DimensionRules]:
+        rules: dict[str, DimensionRules] = {}
+        for written, table in self.document.dimensions.items():
+            name = self._meant(written)
+            if name in rules:
+                raise ConfigurationError(
+                    f"policy.dimensions.{written}: there is a table for {name} already; merge them"
+                )
+            rules[name] = table
+        return rules
 
     def environment_rules(self, environment: str | None) -> tuple[str, EnvironmentRules]:
         """Give the rules of an environment and the name that they stand under.
@@ -208,7 +244,7 @@ class Policy:
         text = as_text(raw)
         if text is None:
             return INVALID, "not-text"
-        rules = self.document.dimensions.get(name, _NO_RULES)
+        rules = self.rules_of(name)
         value, problem = spelled(name, text, max_length=rules.max_length)
         if problem is not None or value in MARKERS:
             return value, problem
@@ -223,7 +259,7 @@ class Policy:
         return value, None
 
     def _check_listed(self, name: str, value: str, found: _Findings) -> None:
-        rules = self.document.dimensions.get(name, _NO_RULES)
+        rules = self.rules_of(name)
         listed = self.vocabulary.listed(name)
         if listed is not None and value not in listed:
             found.violations.append(f"{name}:unlisted")
@@ -231,7 +267,7 @@ class Policy:
             meant = f"did you mean {close[0]!r}?" if close else f"it takes: {_shortened(listed)}"
             sentence = f"{name}: {value!r} is not in the vocabulary of [policy.dimensions.{name}]; {meant}"
             found.complain(name, "unlisted", rules.when_unlisted, sentence)
-        vague = frozenset(rules.vague) if rules.vague is not None else _VAGUE if name in _VAGUE_IN else frozenset[str]()
+        vague = self._vague.get(name, _VAGUE if name in _VAGUE_IN else _NONE)
         if value in vague and (listed is None or value not in listed):
             found.violations.append(f"{name}:vague")
             sentence = f"{name}: {value!r} says nothing to who reads the bill; name what spends"
@@ -262,11 +298,28 @@ class Policy:
         if rules.required:
             yield rules.required, rules.when_missing, f"[policy.environments.{_quoted(where)}]"
         route, environment = values.get("route"), values.get("environment")
-        for matches, rule in self._routes:
-            if route is None or not matches.match(route):
+        for matches, environments, rule in self._routes:
+            if route is None or not matches.match(_bare(route)):
                 continue
-            if not rule.environments or environment in rule.environments:
+            if not environments or environment in environments:
                 yield rule.required, rule.when_missing, f'[[policy.routes]] "{rule.pattern}"'
+
+    def _environment(self, written: str) -> str:
+        """Write the name of an environment in the file as that of a call is written."""
+        return self.vocabulary.settled("environment", spelled("environment", written)[0], None)
+
+
+class _Route(NamedTuple):
+    """A rule for routes, ready to be held against one."""
+
+    matches: re.Pattern[str]
+    environments: frozenset[str]
+    rule: RouteRules
+
+
+def _bare(route: str) -> str:
+    """Write a route or a pattern without the slash that some frameworks put first."""
+    return route.lower().lstrip("/")
 
 
 class _Findings:
