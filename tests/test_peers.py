@@ -51,6 +51,7 @@ def word(lines: list[Decimal | None], seen: list[Any], unknown: int = 0) -> str:
         ("right", [ONE], [said(ONE), said(Decimal(0), 0, 0)], 0),
         ("right", [ONE], [said(ONE, own=True), said(Decimal(0), own=True)], 0),
         ("right", [None], [said(None, 7, 8)], 0),
+        ("no model", [ONE], [said(None, 7, 8)], 0),
         ("lost", [ONE, TWO], [said(TWO)], 0),
         ("lost", [ONE, TWO], [said(TWO)], 1),
         ("lost", [ONE], [said(*NOTHING)], 0),

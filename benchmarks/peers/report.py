@@ -22,6 +22,7 @@ provider that answered. `make peers` runs all of it and writes this page; it nee
 - **double**: a billed request is counted more than once, or an answer from a cache is counted as bought.
 - **lost**: a billed request is missing, or stands there without tokens although the client was told them.
 - **wrong**: another amount than the invoice's; a guess that nothing marks as one; $0 for what is not known.
+- **no model**: the tokens are those of the invoice, and no model is named that they could be priced by.
 - **crash**: the peer, or the framework with it, did not survive the cell; the log is below.
 - **-**: it has nothing for this framework.
 

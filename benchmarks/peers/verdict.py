@@ -49,7 +49,7 @@ def judge(lines: Sequence[Line], seen: Iterable[Seen], *, unknown: int) -> tuple
         unknown: For how many of the lines no client was told the usage: there a record without tokens is right.
 
     Returns:
-        right, double, lost or wrong; and what was found.
+        right, double, lost, wrong or no model; and what was found.
     """
     seen = list(seen)
     silent = sum(1 for each in seen if each.says_nothing)
@@ -60,7 +60,8 @@ def judge(lines: Sequence[Line], seen: Iterable[Seen], *, unknown: int) -> tuple
     figures = f"invoiced {_list(line.amount_usd for line in lines)}; recorded {_list(each.amount_usd for each in said)}"
     figures += f" and {silent} without a figure" if silent else ""
     if not extra and not owed:
-        return "right", figures
+        unnamed = sum(each.amount_usd is None for each in said) > sum(line.amount_usd is None for line in lines)
+        return ("no model" if unnamed else "right"), figures
     if not extra:
         known = len(owed) - unknown
         if len(owed) > silent:
@@ -89,6 +90,8 @@ def _same(line: Line, seen: Seen) -> bool:
     if line.amount_usd is None:
         is_free = seen.own and seen.amount_usd is not None  # an amount, or $0, for a price that nobody knows
         return not is_free and (seen.input_tokens, seen.output_tokens) == (line.input_tokens, line.output_tokens)
+    if seen.amount_usd is None and not seen.own:
+        return (seen.input_tokens, seen.output_tokens) == (line.input_tokens, line.output_tokens)
     return seen.amount_usd is not None and abs(seen.amount_usd - line.amount_usd) <= _TOLERANCE * line.amount_usd
 
 
