@@ -71,7 +71,8 @@ def _telling(kind: type[Any]) -> type[Any]:
     def adding(name: str) -> Any:
         def asked(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
             more = _more(self, run_manager, kwargs) or {}
-            return getattr(super(telling, self), name)(messages, stop, run_manager, **kwargs, **more)
+            original: Any = getattr(kind, name)
+            return original(self, messages, stop, run_manager, **kwargs, **more)
 
         return asked
 
