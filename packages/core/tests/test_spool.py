@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -235,6 +237,23 @@ def test_retry_after_is_honoured_and_then_everything_arrives(tmp_path: Path) -> 
         assert [span.name for span in receiver.spans] == ["a"]
         made.close()
     assert not list(tmp_path.glob("*"))
+
+
+def test_retry_after_may_be_a_date_of_a_clock_that_is_not_ours(tmp_path: Path) -> None:
+    """A receiver whose clock is an hour off means the same seconds; our own clock may be the wrong one."""
+    counters = Counters()
+    off = datetime.now(UTC) + timedelta(hours=1)
+    with OtlpReceiver(status=503, retry_after=format_datetime(off + timedelta(seconds=2), usegmt=True)) as receiver:
+        receiver.date = format_datetime(off, usegmt=True)
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a"), 1)
+        assert flush(made) is False
+        asked, receiver.status = receiver.requests, 200
+        assert flush(made, 0.3) is False
+        assert receiver.requests == asked
+        time.sleep(2.1)
+        assert flush(made) is True
+        made.close()
 
 
 @pytest.mark.parametrize("spooled", [True, False])

@@ -91,6 +91,18 @@ def test_refusals_of_other_providers_are_recognised(bench: Bench, model: str, co
     assert {(call.cost.status, call.error_type) for call in calls} == {("not_billed", code)}
 
 
+@pytest.mark.parametrize(("model", "code"), [("gemini/gemini-2.5-flash", "400"), ("gpt-4o-mini", "400")])
+def test_prompt_that_is_too_long_is_not_billed(bench: Bench, model: str, code: str) -> None:
+    """CrewAI has words of its own for this refusal: it would be unreported for ever."""
+    bench.listen(feature="research")
+    bench.provider.script(
+        Fault(status=400, code="context_length_exceeded", message="maximum context length is 10"), times=None
+    )
+    with pytest.raises(Exception, match="context length"):
+        llm(model, max_retries=0).call(SECRET)
+    assert {(call.cost.status, call.error_type) for call in bench.settled()} == {("not_billed", code)}
+
+
 def test_answer_that_cannot_be_read_is_unreported(bench: Bench) -> None:
     """The provider billed an answer that crewai could not use: it must not look free."""
     bench.listen(feature="research")

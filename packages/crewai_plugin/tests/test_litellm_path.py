@@ -138,6 +138,13 @@ def test_refusal_is_one_call(both: Bench) -> None:
     assert len(calls) == len(both.provider.requests)
 
 
+def test_callback_given_to_an_llm_costs_no_call(both: Bench) -> None:
+    """CrewAI then takes all callbacks of that class out of LiteLLM's lists, and the next answer would be unknown."""
+    crew(task(agent(llm("gpt-4o-mini", is_litellm=True, callbacks=[FarthingLogger(feature="gateway")])))).kickoff()
+    (call,) = both.settled()
+    assert (call.framework, scopes(call)) == ("litellm", TREE)
+
+
 def test_native_calls_stay_crewais(both: Bench) -> None:
     """A native call never reaches LiteLLM: it must not wait for a layer that says nothing."""
     crew(task(agent(llm()))).kickoff()

@@ -199,6 +199,19 @@ def test_anthropic(provider: FakeProvider, anthropic: MakeModel, settle: Settle)
     assert searched.usage.web_searches == 3
 
 
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_anthropic_stream_with_searches(
+    version: str, provider: FakeProvider, anthropic: MakeModel, settle: Settle
+) -> None:
+    """A stream's usage does not count the searches: they are counted in its content, in both output versions."""
+    provider.script(Reply(web_searches=3))
+    tool = {"type": "web_search_20250305", "name": "web_search"}
+    assert list(anthropic(output_version=version).bind_tools([tool]).stream("hi", config()))
+    (call,) = settle()
+    assert call.usage is not None
+    assert call.usage.web_searches == 3
+
+
 def test_anthropic_stream(provider: FakeProvider, anthropic: MakeModel, settle: Settle) -> None:
     """Streamed, Anthropic's usage is inclusive and complete."""
     provider.script(Reply(input_tokens=1000, cache_read_tokens=700, cache_write_5m_tokens=200, output_tokens=40))

@@ -36,11 +36,13 @@ def config(**more: Any) -> Any:
     return {"callbacks": [FarthingHandler(feature="chatbot")], **more}
 
 
-def bedrock(provider: FakeProvider, model: str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0") -> Any:
+def bedrock(
+    provider: FakeProvider, model: str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0", **settings: Any
+) -> Any:
     """Make a model of langchain-aws."""
     given: dict[str, Any] = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
     given |= {"endpoint_url": provider.bedrock_url, "region_name": "us-east-1"}
-    return ChatBedrockConverse(model=model, **given)
+    return ChatBedrockConverse(model=model, **given, **settings)
 
 
 def gemini(provider: FakeProvider, model: str = "gemini-2.5-pro") -> Any:
@@ -57,6 +59,15 @@ def test_bedrock(provider: FakeProvider, settle: Settle) -> None:
     first, second = settle()
     assert (first.provider, second.streaming) == ("aws.bedrock", True)
     assert first.response_id
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority"])
+def test_bedrock_tier(provider: FakeProvider, settle: Settle, tier: str) -> None:
+    """Bedrock names the tier that it served in an object of its own: flex would be billed at the ordinary price."""
+    model = bedrock(provider, "amazon.nova-pro-v1:0", service_tier=tier)
+    model.invoke("hi", config())
+    assert list(model.stream("hi", config()))
+    assert [call.service_tier for call in settle()] == [tier, tier]
 
 
 def test_bedrock_error(provider: FakeProvider, settle: Settle) -> None:

@@ -111,8 +111,8 @@ class Billing:
         late, self._outer = _split(self._outer, now, everything=final)
         for outer in late:
             calls.extend(self._close_inner(outer))
-        for run in self._runs.older_than(time.time_ns() - self._run_timeout_ns):
-            run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout")
+        for run in self._runs.older_than(self._run_timeout_ns):
+            run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout"))
             if run.kind == "call":
                 calls.extend(self._settle(run))
             else:
@@ -226,6 +226,7 @@ class Billing:
                 "response_model": _text(finish.response_model),
                 "response_id": _text(finish.response_id),
                 "service_tier": _text(finish.service_tier or reading.service_tier or run.tier),
+                "price_context": _price_context(finish, reading),
                 "attribution": attribution,
                 "attribution_source": sources,
                 "violations": violations,
@@ -283,7 +284,7 @@ class Billing:
                 reading.usage,
                 at=moment,
                 tier=tier,
-                context={**(reading.context or {}), **(finish.price_context or {})} or None,
+                context=_price_context(finish, reading) or None,
                 reported_usd=reported,
             )
             if cost.amount_usd is not None or "context-not-priced" in cost.flags:
@@ -337,6 +338,12 @@ def _scopes(run: Run) -> tuple[Scope, ...]:
             )
         scope = scope.parent
     return tuple(reversed(found))
+
+
+def _price_context(finish: Finish, reading: UsageReading) -> dict[str, str]:
+    """Gather what besides model, tier and moment decides the price; the framework knows better than the usage."""
+    known = {**reading.context, **(finish.price_context or {})}
+    return {name: text for name, value in known.items() if (text := _text(value)) is not None}
 
 
 def _text(value: object) -> str | None:

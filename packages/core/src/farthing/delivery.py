@@ -26,7 +26,6 @@ _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
 _FORK_SECONDS: Final = 5.0
-_PATIENCE_SECONDS: Final = 5.0
 _PROGRESS_SECONDS: Final = 2.0
 
 
@@ -104,13 +103,13 @@ class Delivery:
     def stop(self, timeout: float) -> bool:
         """Flush, then end the worker.
 
-        Work that goes on gets some more time: writing bills down needs no backend. The worker is waited
-        for, as the interpreter kills a daemon thread wherever it is, and the process too if that is in native code.
+        Bills that still are in the queue go before a quick end: writing them down needs no backend, and that work gets
+        time for as long as it gets on. The worker is waited for, as the interpreter kills a daemon thread wherever it
+        is, and the process too if that is in native code.
         """
         flushed = self.flush(timeout)
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
         waiting = self._unfinished()
-        while not flushed and waiting and time.monotonic() < patient_until:
+        while not flushed and waiting:
             flushed = self.flush(_PROGRESS_SECONDS)
             if waiting <= (waiting := self._unfinished()):
                 break

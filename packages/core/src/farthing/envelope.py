@@ -87,6 +87,23 @@ Quantity = Annotated[
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def assembled(cls, values: dict[str, Any]) -> Self:
+        """Build it from values that are valid by construction, at a tenth of the time that validating takes.
+
+        Args:
+            values: Every field, each of its own type; the dict becomes the object's.
+
+        Raises:
+            Nothing: who cannot vouch for the values calls the class instead.
+        """
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", values)
+        object.__setattr__(made, "__pydantic_fields_set__", set(values))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
+
 
 class Usage(_Frozen):
     """What a provider says it processed for one attempt, in inclusive counts.
@@ -290,6 +307,8 @@ class Call(_Frozen):
     response_id: str | None = None
     service_tier: str | None = None
     """The tier that was served, else the one that was asked for."""
+    price_context: dict[str, str] = Field(default_factory=dict[str, str])
+    """What else decided the price: region, inference_geo, deployment, ...; so that it can be priced anew."""
     attribution: Attribution
     attribution_source: dict[str, str] = Field(default_factory=dict[str, str])
     """For each dimension: call, attribute, handler, process or policy."""
@@ -313,18 +332,6 @@ class Call(_Frozen):
 
     @classmethod
     def assembled(cls, values: dict[str, Any]) -> Self:
-        """Build a Call from values that are valid by construction, at a tenth of the time that validating takes.
-
-        Args:
-            values: Every field but schema_version, each of its own type; the dict becomes the Call's.
-
-        Raises:
-            Nothing: who cannot vouch for the values calls the class instead.
-        """
-        call = cls.__new__(cls)
+        """Build a Call; the values are every field but schema_version."""
         values["schema_version"] = SCHEMA_VERSION
-        object.__setattr__(call, "__dict__", values)
-        object.__setattr__(call, "__pydantic_fields_set__", set(values))
-        object.__setattr__(call, "__pydantic_extra__", None)
-        object.__setattr__(call, "__pydantic_private__", None)
-        return call
+        return super().assembled(values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -59,7 +60,7 @@ class Meter:
         self._rules = rules
         self._submit = submit
         self._counters = counters
-        self._waiting: dict[Hashable, list[Run]] = {}
+        self._waiting: OrderedDict[Hashable, list[Run]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -209,7 +210,7 @@ class Meter:
         if run is None:
             self._counters.add("duplicates" if self.runs.finished(key) else "unknown_ends", "end")
             return
-        run.finish = finish
+        run.end(finish)
         self._submit("call", run)
 
     @guarded
@@ -294,9 +295,9 @@ class Meter:
         moment = ended_ns or time.time_ns()
         if outcome == "cancelled":
             for call in self.runs.below(run):
-                call.finish = Finish(ended_ns=moment, outcome="cancelled", error_type=error_type)
+                call.end(Finish(ended_ns=moment, outcome="cancelled", error_type=error_type))
                 self._submit("call", call)
-        run.finish = Finish(ended_ns=moment, outcome=outcome, error_type=error_type)
+        run.end(Finish(ended_ns=moment, outcome=outcome, error_type=error_type))
         self._submit("scope-close", run)
 
     def _open(self, run: Run, *, inner: bool) -> bool:
@@ -310,9 +311,7 @@ class Meter:
             if run.handler_tags:
                 standing.handler_tags = {**run.handler_tags, **standing.handler_tags}
             return False
-        if self._waiting and (waiting := self._waiting.pop(run.key, None)):
-            for below in waiting:
-                _link(below, run)
+        self._link_waiting(run)
         return True
 
     def _link_outer(self, run: Run) -> None:
@@ -330,14 +329,30 @@ class Meter:
             outer = self.runs.get(key)
             if outer is not None:
                 _link(run, outer)
-            elif len(self._waiting) < _MAX_WAITING:
-                with self._lock:
-                    self._waiting.setdefault(key, []).append(run)
+            elif not self.runs.finished(key):
+                self._wait_for(key, run)
             return
+
+    def _wait_for(self, key: Hashable, run: Run) -> None:
+        """Let a run wait for its outer layer's call, which may begin on another thread at this very moment."""
+        with self._lock:
+            self._waiting.setdefault(key, []).append(run)
+            if len(self._waiting) > _MAX_WAITING:
+                self._waiting.popitem(last=False)  # what has not come for so long does not come any more
+        if (outer := self.runs.get(key)) is not None:
+            self._link_waiting(outer)
+
+    def _link_waiting(self, outer: Run) -> None:
+        """Link what waits for an outer layer's call that has begun."""
+        if not self._waiting:
+            return
+        with self._lock:
+            for below in self._waiting.pop(outer.key, ()):
+                _link(below, outer)
 
     def abandon(self, run: Run, reason: str) -> None:
         """Hand over a run whose end was never reported."""
-        run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason)
+        run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason))
         self._submit("call" if run.kind == "call" else "scope-close", run)
 
 

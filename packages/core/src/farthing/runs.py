@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CURRENT_CALL", "Finish", "Run", "RunMap", "new_id", "outer_probes"]
 
+_STEP_NS: Final = 1_000_000_000
+"""What the clock was set by is a step from here on; below it is slewing, which a duration may bear."""
+
 CURRENT_CALL: ContextVar[Hashable | None] = ContextVar("farthing_call", default=None)
 """The key of the model call that an outer layer has open in this context; only believed while that run is live."""
 
@@ -73,6 +76,7 @@ class Run:
     __slots__ = (
         "attempt",
         "call_id",
+        "clock_ns",
         "context",
         "details",
         "finish",
@@ -85,6 +89,7 @@ class Run:
         "late_report",
         "model",
         "name",
+        "opened_ns",
         "operation",
         "operation_id",
         "outer",
@@ -144,6 +149,10 @@ class Run:
         self.tier = tier
         self.attempt = attempt
         self.call_id = new_id()
+        self.opened_ns = time.monotonic_ns()
+        """When it was seen first, by a clock that nobody sets: ages are told by it."""
+        self.clock_ns = time.time_ns() - self.opened_ns
+        """What the wall clock was ahead then, so that an end by a clock that was set meanwhile is known as one."""
         self.operation_id = operation_id or self.call_id
         self.late_report = late_report
         """Whether the framework reports the end from another thread, some time after its own call returned."""
@@ -157,6 +166,20 @@ class Run:
         """Set and used by the worker alone."""
         self.rollup: object | None = None
         """Set and used by the worker alone."""
+
+    def end(self, finish: Finish) -> None:
+        """Note how it ended, in terms of the clock by which it started.
+
+        A clock that is set while a call runs, by a time server or a thawed machine, would make it last an hour or
+        end before it began.
+        """
+        step_ns = time.time_ns() - time.monotonic_ns() - self.clock_ns
+        if abs(step_ns) >= _STEP_NS:
+            ended_ns, first_chunk_ns = finish.ended_ns - step_ns, finish.first_chunk_ns or self.first_chunk_ns
+            if first_chunk_ns is not None and not self.started_ns <= first_chunk_ns <= ended_ns:
+                first_chunk_ns -= step_ns  # it came after the step
+            finish = finish._replace(ended_ns=ended_ns, first_chunk_ns=first_chunk_ns)
+        self.finish = finish
 
 
 class RunMap:
@@ -221,10 +244,11 @@ class RunMap:
         with self._lock:
             return any(run.late_report for run in self._open.values())
 
-    def older_than(self, started_ns: int) -> list[Run]:
-        """Remove and give the runs that started before a moment."""
+    def older_than(self, age_ns: int) -> list[Run]:
+        """Remove and give the runs that are open for longer than so many nanoseconds, whatever the wall clock says."""
+        opened_before = time.monotonic_ns() - age_ns
         with self._lock:
-            old = [run for run in self._open.values() if run.started_ns < started_ns]
+            old = [run for run in self._open.values() if run.opened_ns <= opened_before]
             for run in old:
                 del self._open[run.key]
                 self._remember(run.key)

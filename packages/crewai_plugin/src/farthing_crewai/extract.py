@@ -72,6 +72,8 @@ _BEDROCK_WORDS: Final = {
 """CrewAI's own words, which it puts in the place of Bedrock's codes."""
 _BEDROCK: Final = re.compile(rf"^AWS Bedrock API call failed: ({'|'.join(_BEDROCK_WORDS)})\b")
 _LITELLM: Final = re.compile(r"litellm\.([A-Za-z]{1,60}(?:Error|Exception))\b")
+# crewai's own words for a prompt that the provider refused as too long, and behind them the provider's.
+_TOO_LONG: Final = re.compile(r"LLM context length exceeded\. Original error: (?:([45]\d\d)\b)?")
 # crewai's own words, alone or behind "OpenAI API call failed: ".
 _DENIED: Final = re.compile(r"(?:^|^[A-Za-z ]{1,60}: )LLM call (?:denied|blocked) by ")
 
@@ -339,14 +341,14 @@ def _failure(text: str) -> tuple[str, bool | None]:
     """Give a code or class name for an error, and False where it is certain that nothing was bought."""
     if _DENIED.search(text):
         return "denied", False
-    if found := _STATUS.search(text):
-        return found.group(1), False
-    if found := _BOTO.search(text):
+    if found := _STATUS.search(text) or _BOTO.search(text):
         return found.group(1), False
     if found := _BEDROCK.search(text):
         return _BEDROCK_WORDS[found.group(1)], False
     if found := _LITELLM.search(text):
         return found.group(1), False if found.group(1) in _REFUSED_BY_PROVIDER else None
+    if found := _TOO_LONG.search(text):
+        return found.group(1) or "context_length_exceeded", False
     return "error", None
 
 

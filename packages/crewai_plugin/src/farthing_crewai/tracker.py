@@ -30,6 +30,7 @@ _MAX_PLACES: Final = 20_000
 _MAX_CALLS: Final = 20_000
 _MAX_SCOPES: Final = 10_000
 _MAX_FAILED: Final = 1_000
+_FIRST_SWEEP: Final = 1_000
 
 log: Final = logging.getLogger("farthing")
 
@@ -54,6 +55,7 @@ class Tracker:
         """By the id of a failure's event: operation and attempt, for the retry that is emitted right after it."""
         self._order: Final = Order(lock=self._lock)
         self._has_advised = False
+        self._sweep_at = _FIRST_SWEEP
 
     def __len__(self) -> int:
         """Count what is under way: open calls, open scopes, and events that wait."""
@@ -104,6 +106,8 @@ class Tracker:
             timeout: In seconds.
         """
         self._order.settle(timeout)
+        with self._lock:
+            self._sweep()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -111,6 +115,20 @@ class Tracker:
             self._order.clear()
             for held in (self._places, self._scopes, self._calls, self._failed):
                 held.clear()
+
+    def _sweep(self) -> None:
+        """Let go of what the meter has closed: CrewAI ends nothing that is cancelled, neither a call nor a kickoff."""
+        meter = get_meter()
+        if meter is None:
+            return
+        for call in [each for each in self._calls.values() if meter.runs.get(each.key) is None]:
+            if self._calls.pop(call.start.call_id, None) is not None:
+                self._leave(call)
+        for scope in reversed(list(self._scopes.values())):  # what is inside was opened later
+            if scope.finish is None and scope.busy == 0 and meter.runs.get(scope.key) is None:
+                del self._scopes[scope.start.event_id]
+                self._let_go(scope.outside.scope)
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self))
 
     def _after(self, event_id: str | None, step: Callable[[], None]) -> None:
         """Take a step now, or once the event that it follows from has been seen."""
@@ -302,6 +320,8 @@ class Tracker:
         )
         call = OpenCall(start, place=place, run=meter.runs.get(key))
         self._calls[start.call_id] = call
+        if len(self._calls) + len(self._scopes) > self._sweep_at:
+            self._sweep()
         if len(self._calls) > _MAX_CALLS:
             self._leave(self._calls.popitem(last=False)[1])
         self._enter(call)

@@ -71,18 +71,17 @@ def _telling(kind: type[Any]) -> type[Any]:
     def adding(name: str) -> Any:
         def asked(self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
             more = _more(self, run_manager, kwargs) or {}
-            original: Any = getattr(kind, name)
-            return original(self, messages, stop, run_manager, **kwargs, **more)
+            return getattr(cast("Any", super(telling, self)), name)(messages, stop, run_manager, **kwargs, **more)
 
         return asked
 
     for name in (*_SYNC, *_ASYNC):
         if _is_own(kind, name):
             methods[name] = adding(name)
-    made: Any = type(kind)
-    telling: Any = made(kind.__name__, (kind,), methods)
+    made = cast("Any", type(kind))
+    telling = cast("type[Any]", made(kind.__name__, (kind,), methods))
     setattr(telling, _MARK, True)
-    return cast("type[Any]", telling)
+    return telling
 
 
 def _is_own(kind: type[Any], name: str) -> bool:

@@ -205,9 +205,6 @@ def finished(response: Any, ended_ns: int) -> Finish:
         return _completed(first, output, ended_ns)
     metadata: Mapping[str, Any] = message.response_metadata or NOTHING
     raw, shape, cached = _usage(message, metadata, output)
-    tier: Any = metadata.get("service_tier") or output.get("service_tier")
-    if tier is None and (provider_usage := _dict(metadata.get("usage"))):
-        tier = provider_usage.get("service_tier")
     reason: Any = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("stopReason")
     cost: Any = metadata.get("response_cost")
     return Finish(
@@ -217,11 +214,21 @@ def finished(response: Any, ended_ns: int) -> Finish:
         has_content=bool(message.content) or bool(getattr(message, "tool_calls", None)),
         response_model=_text(metadata.get("model_name") or output.get("model_name")),
         response_id=_response_id(message, metadata, output),
-        service_tier=_text(tier),
+        service_tier=_text(_tier(metadata, output)),
         finish_reason=_text(reason),
         cache_hit=cached,
         reported_usd=None if cost is None else _dollars(cost),
     )
+
+
+def _tier(metadata: Mapping[str, Any], output: Mapping[str, Any]) -> Any:
+    """Give the tier that was served: OpenAI names it beside the usage, Anthropic inside, Bedrock in an object."""
+    served: Any = metadata.get("service_tier") or output.get("service_tier")
+    if served is None:
+        served = (_dict(metadata.get("usage")) or NOTHING).get("service_tier")
+    if served is None:
+        served = (_dict(metadata.get("serviceTier")) or NOTHING).get("type")
+    return served
 
 
 def _usage(
@@ -230,7 +237,8 @@ def _usage(
     """Give the most exact usage of a message, its shape, and whether LangChain's cache answered.
 
     `total_cost` is what core puts there on a cache hit (from 0.3.79 on). Anthropic's own object, where it is kept,
-    also counts searches and the lifetimes of cache writes; OpenAI's searches stand in the content alone.
+    also counts searches and the lifetimes of cache writes; OpenAI's searches, and those of Anthropic's streams, stand
+    in the content alone.
     """
     usage: Any = getattr(message, "usage_metadata", None)
     if not usage:
@@ -255,7 +263,10 @@ def _usage(
 
 
 def _search_calls(message: Any) -> Iterator[str]:
-    """Give the kinds of the provider-side searches in a message, in all three output versions of langchain-openai."""
+    """Give the kinds of the provider-side searches in a message, in all output versions of langchain-openai.
+
+    Anthropic bills a search that gave a list of results; the result of one that failed is an error object.
+    """
     content: Any = message.content
     blocks: tuple[Any, ...] = () if isinstance(content, str) else tuple(content)
     for block in (*blocks, *(message.additional_kwargs.get("tool_outputs") or ())):
@@ -263,6 +274,8 @@ def _search_calls(message: Any) -> Iterator[str]:
         kind: Any = known.get("type") if known else None
         if kind in _SEARCH_CALLS:
             yield kind
+        elif known and kind == "web_search_tool_result" and type(known.get("content")) is list:
+            yield "web_search_call"
         elif known and kind == "server_tool_call" and known.get("name") in {"web_search", "file_search"}:
             yield f"{known['name']}_call"
 

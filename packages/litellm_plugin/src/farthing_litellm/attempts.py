@@ -51,6 +51,7 @@ class Attempt:
         "may_go_unreported",
         "number",
         "operation_id",
+        "served_tier",
         "started_ns",
     )
 
@@ -77,6 +78,8 @@ class Attempt:
         self.ended = False
         self.ended_early = False
         """Whether it was ended before LiteLLM's own event, which is then no duplicate."""
+        self.served_tier: str | None = None
+        """What a piece of a stream named: LiteLLM (seen with 1.100) leaves it out of the whole."""
 
     def __del__(self) -> None:
         # Runs wherever the collector does, even under a lock of ours: it may append, which needs none, and no more.

@@ -81,6 +81,7 @@ class FarthingLogger(CustomLogger):
         meter = get_meter()
         if meter is None:
             return
+        registration.remain(self)
         if left:
             _end_left(meter)
         if kwargs.get(_NOT_SENT):
@@ -126,6 +127,26 @@ class FarthingLogger(CustomLogger):
             await asyncio.to_thread(self._succeeded, kwargs, response_obj, start_time, end_time)
         else:
             self._succeeded(kwargs, response_obj, start_time, end_time)
+
+    @guarded
+    def log_stream_event(
+        self,
+        kwargs: dict[str, object],
+        response_obj: object,
+        start_time: object,  # noqa: ARG002
+        end_time: object,  # noqa: ARG002
+    ) -> None:
+        """Note the tier that a piece of a stream names (sync)."""
+        _note_tier(kwargs, response_obj)
+
+    async def async_post_call_streaming_deployment_hook(
+        self,
+        request_data: dict[str, object],
+        response_chunk: object,
+        call_type: object,  # noqa: ARG002 - LiteLLM calls by keyword
+    ) -> None:
+        """Note the tier that a piece of a stream names (async)."""
+        _note_tier(request_data, response_chunk)
 
     @guarded
     def log_failure_event(
@@ -202,6 +223,8 @@ class FarthingLogger(CustomLogger):
             ended=extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now),
             first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
         )
+        if finish.service_tier is None:
+            finish = finish._replace(service_tier=attempt.served_tier)
         if extract.usage_was_withheld(kwargs, finish):
             _tell_how_to_get_usage(finish.provider)
         _end(meter, attempt, finish)
@@ -236,6 +259,8 @@ class FarthingLogger(CustomLogger):
         asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
+        if asked.tier and asked.streaming and extract.is_async(kwargs) and not registration.hooked(FarthingLogger):
+            registration.hook(self)  # only there is the tier told that an async stream was served at
         headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
@@ -292,6 +317,13 @@ class FarthingLogger(CustomLogger):
         )
         attempt.ended = True
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
+
+
+@guarded
+def _note_tier(kwargs: Mapping[str, object], piece: object) -> None:
+    attempt = kwargs.get(STASH)
+    if isinstance(attempt, Attempt) and attempt.served_tier is None:
+        attempt.served_tier = extract.tier_of(piece)
 
 
 def _standing_tags() -> list[Mapping[str, object]]:

@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["hooked", "register", "standing", "unregister"]
+__all__ = ["hook", "hooked", "register", "remain", "standing", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -50,10 +50,33 @@ def register(callback: CustomLogger) -> None:
     manager.add_litellm_async_failure_callback(callback)
 
 
+def remain(callback: CustomLogger) -> None:
+    """Put a callback that is called before a request back into the lists of the ends, should it be missing there.
+
+    CrewAI's `LLM(callbacks=[...])` takes every callback of the same class out of two of them, for good.
+
+    Raises:
+        Nothing.
+    """
+    success = cast("list[object]", litellm.success_callback)  # pyright: ignore[reportUnknownMemberType]
+    later = cast("list[object]", litellm._async_success_callback)  # pyright: ignore[reportUnknownMemberType, reportPrivateUsage]  # noqa: SLF001 - where LiteLLM keeps it
+    if not (any(each is callback for each in success) and any(each is callback for each in later)):
+        register(callback)
+
+
 def hooked(kind: type[CustomLogger]) -> bool:
     """Say whether a callback of a class stands in `litellm.callbacks`."""
     callbacks = cast("list[object]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
     return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def hook(callback: CustomLogger) -> None:
+    """Put a callback back into `litellm.callbacks`, which CrewAI sets anew whenever an LLM is built.
+
+    Into a new list: CrewAI keeps the one that stands there, and throws out of the other lists what it finds in it.
+    """
+    callbacks = cast("list[CustomLogger]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
+    litellm.callbacks = [*callbacks, callback]
 
 
 def unregister(callback: CustomLogger) -> None:

@@ -83,6 +83,8 @@ class OtlpReceiver:
         self.status = status
         self.retry_after = retry_after
         self.delay_seconds = delay_seconds
+        self.date: str | None = None
+        """The Date header of answers; None is that of this machine's clock."""
         self.requests = 0
         """Requests so far, whatever the answer was."""
         self._received = _Received()
@@ -99,13 +101,16 @@ class OtlpReceiver:
                     time.sleep(receiver.delay_seconds)
                 status = 400 if refuses is not None and refuses(body) else receiver.status
                 if status == 200:  # noqa: PLR2004 - HTTP
-                    receiver._keep(self.path, dict(self.headers), body)
+                    receiver._keep(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
                 if receiver.retry_after is not None:
                     self.send_header("Retry-After", receiver.retry_after)
                 self.end_headers()
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return receiver.date or super().date_time_string(timestamp)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
                 """Say nothing."""
@@ -144,7 +149,7 @@ class OtlpReceiver:
 
     @property
     def headers(self) -> tuple[Mapping[str, str], ...]:
-        """The headers of every request."""
+        """The headers of every request, their names in lower case."""
         with self._lock:
             return tuple(self._received.headers)
 
@@ -159,7 +164,7 @@ class OtlpReceiver:
         self._server.server_close()
 
     def _keep(self, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        plain = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+        plain = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
         with self._lock:
             self._received.bodies.append(plain)
             self._received.headers.append(headers)

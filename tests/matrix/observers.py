@@ -1,0 +1,164 @@
+"""Who watches the cells: what is installed into a framework, and how one reads back what it billed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import farthing
+from farthing.testing import Captured, capture, read_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from contextlib import AbstractContextManager
+    from decimal import Decimal
+
+__all__ = ["FarthingObserver", "Observer", "Record"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One call as an observer recorded it; the statuses are those of farthing's Cost."""
+
+    tag: str | None
+    status: str
+    amount_usd: Decimal | None = None
+    saved_usd: Decimal | None = None
+    model: str | None = None
+    response_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reason: str | None = None
+    """Why the amount is not known."""
+
+
+class Observer(Protocol):
+    """Somebody who watches a cell from the framework's callbacks."""
+
+    name: str
+
+    def start(self, frameworks: Collection[str]) -> None:
+        """Begin to watch, with nothing recorded yet."""
+        ...
+
+    def callbacks(self, framework: str) -> list[Any]:
+        """Make what is handed to a framework by its user; one that patches the framework gives an empty list."""
+        ...
+
+    def tagged(self, tag: str) -> AbstractContextManager[object]:
+        """Tag everything that is asked inside."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers that carry the tags in force to another process."""
+        ...
+
+    async def drain(self) -> None:
+        """Let the framework report what it still holds, before the event loop ends."""
+        ...
+
+    def open_calls(self) -> int:
+        """Count the calls and the work around them that began and have no end yet."""
+        ...
+
+    def leftovers(self) -> list[str]:
+        """Name everything else that should be gone once all requests are over."""
+        ...
+
+    def end(self) -> list[Record]:
+        """End as the process does, and give all that was recorded since start()."""
+        ...
+
+    def stop(self) -> None:
+        """Take everything out of the frameworks again."""
+        ...
+
+
+class FarthingObserver:
+    """farthing: its plugins, and the ledger read back."""
+
+    name = "farthing"
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._captured: Captured | None = None
+
+    def start(self, frameworks: Collection[str]) -> None:
+        """Keep a ledger for one cell."""
+        self._captured = self._stack.enter_context(capture())
+        if "crewai" in frameworks:
+            self.callbacks("crewai")
+
+    def callbacks(self, framework: str) -> list[Any]:
+        """Make the plugin's one object."""
+        if framework == "litellm":
+            from farthing_litellm import FarthingLogger  # noqa: PLC0415 - only where this framework is installed
+
+            logger = FarthingLogger(feature="matrix")
+            self._stack.callback(logger.unregister)
+            return [logger]
+        if framework == "langchain":
+            from farthing_langchain import FarthingHandler  # noqa: PLC0415 - as above
+
+            return [FarthingHandler(feature="matrix")]
+        from farthing_crewai import FarthingListener  # noqa: PLC0415 - as above
+
+        listener = FarthingListener(feature="matrix")
+        self._stack.callback(listener.close)
+        return [listener]
+
+    def tagged(self, tag: str) -> AbstractContextManager[object]:
+        """Say who pays."""
+        return farthing.attribute(tenant=tag)
+
+    def headers(self) -> Mapping[str, str]:
+        """Carry the tags over."""
+        return farthing.export_context()
+
+    async def drain(self) -> None:
+        """Flush where LiteLLM's queue is."""
+        await farthing.aflush(10)
+
+    def open_calls(self) -> int:
+        """Let everything report that can, and ask the run map."""
+        farthing.flush(10)
+        return farthing.health().open_runs
+
+    def leftovers(self) -> list[str]:
+        """Look into everything else that should be empty."""
+        health = farthing.health()
+        found = {
+            "dropped": health.dropped,
+            "faults": health.faults,
+            "not in the ledger": health.ledger_failed,
+            "tags in force": dict(farthing.current()),
+        }
+        return [f"{name}: {value}" for name, value in found.items() if value]
+
+    def end(self) -> list[Record]:
+        """Shut down, and read the ledger."""
+        assert self._captured is not None
+        farthing.shutdown(10)
+        return [_record(call) for call in read_calls(self._captured.folder)]
+
+    def stop(self) -> None:
+        """Close the ledger and take the plugins out."""
+        self._captured = None
+        self._stack.close()
+
+
+def _record(call: farthing.Call) -> Record:
+    usage = call.usage or farthing.Usage()
+    reason = ", ".join((*call.cost.flags, *filter(None, (call.error_type,))))
+    return Record(
+        tag=call.attribution.tenant,
+        status=call.cost.status,
+        amount_usd=call.cost.amount_usd,
+        saved_usd=call.cost.saved_usd,
+        model=call.response_model or call.request_model,
+        response_id=call.response_id,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        reason=reason or None,
+    )

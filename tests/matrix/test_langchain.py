@@ -1,0 +1,27 @@
+"""LangChain in every situation, provider by provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matrix import drive_langchain
+from matrix.lab import run
+from matrix.table import matrix
+
+if TYPE_CHECKING:
+    from farthing.testing.provider import FakeProvider
+    from matrix.cells import Cell
+    from matrix.observers import Observer
+
+
+@matrix(
+    drive_langchain.OPENAI,
+    drive_langchain.ANTHROPIC,
+    drive_langchain.BEDROCK,
+    drive_langchain.GEMINI,
+    drive_langchain.LITELLM,
+)
+def test_matrix(cell: Cell, provider: FakeProvider, observer: Observer) -> None:
+    """A call would be lost, doubled, priced wrongly or given to somebody else."""
+    problems = run(cell, provider=provider, observer=observer)
+    assert not problems, "\n".join(problems)
