@@ -232,7 +232,7 @@ def _later(scope: attribute, result: object) -> object:
 
         return awaited()
     if inspect.isgenerator(result):
-        return _around_generator(scope, lambda: result)()
+        return _around_generator(scope, lambda: cast("Generator[object, object, object]", result))()
     if inspect.isasyncgen(result):
         return _around_async_generator(scope, lambda: cast("AsyncGenerator[object, object]", result))()
     return result
