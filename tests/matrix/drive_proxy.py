@@ -110,7 +110,7 @@ PROXY: Final = Row(
     make=Proxy,
     impossible={
         "nested": "A gateway has no work that holds other work.",
-        "batch": "A gateway takes one request at a time.",
+        "batch": "The client sends one request at a time.",
         "twice": "The proxy makes its one logger itself.",
         "everywhere": "The proxy makes its one logger itself.",
         "silent-stream": "The proxy asks for the usage of every stream by itself.",
