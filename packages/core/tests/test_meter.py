@@ -377,3 +377,26 @@ def test_many_calls_of_an_outer_layer_that_never_begins(captured: Captured, monk
     finish("outer")
     setup.shutdown(10)
     assert len(read_calls(captured.folder)) == 1_101
+
+
+@pytest.mark.parametrize("inside", ["runs", "counters", "meter"])
+def test_a_run_may_end_while_its_own_thread_is_in_a_lock(captured: Captured, inside: str) -> None:
+    """The collector closes a stream that was left wherever it runs: the application would stand still for ever."""
+    locks: dict[str, Any] = {
+        "runs": meter().runs._lock,  # pyright: ignore[reportPrivateUsage] - where its thread would be
+        "counters": counters._lock,  # pyright: ignore[reportPrivateUsage] - as above
+        "meter": meter()._lock,  # pyright: ignore[reportPrivateUsage] - as above
+    }
+    start("left")
+
+    def end() -> None:
+        with locks[inside]:
+            finish("left")
+            finish("left")
+
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(captured.calls) == 1
+    assert captured.health.duplicates == 1

@@ -16,7 +16,8 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
+        # Counted is also from what the collector runs, which may be while this very thread is counting.
+        self._lock = threading.RLock()
         self.last_error: str | None = None
 
     def add(self, name: str, reason: str = "", count: int = 1) -> None:
@@ -29,12 +30,12 @@ class Counters:
     def total(self, name: str) -> int:
         """Give the count of a name over all reasons."""
         with self._lock:
-            return sum(count for (counted, _), count in self._counts.items() if counted == name)
+            return sum(count for (counted, _), count in tuple(self._counts.items()) if counted == name)
 
     def by_reason(self, name: str) -> dict[str, int]:
         """Give the counts of a name by reason."""
         with self._lock:
-            return {reason: count for (counted, reason), count in self._counts.items() if counted == name}
+            return {reason: count for (counted, reason), count in tuple(self._counts.items()) if counted == name}
 
     def snapshot(self) -> dict[tuple[str, str], int]:
         """Give all counts."""
@@ -46,7 +47,7 @@ class Counters:
 
         The lock is made anew: a thread that the child does not have may have held it at the fork.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with self._lock:
             self._counts.clear()
             self.last_error = None

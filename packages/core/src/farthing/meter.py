@@ -72,7 +72,7 @@ class Meter:
         self._submit = submit
         self._counters = counters
         self._waiting: OrderedDict[Hashable, list[Run]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def enforcing(self) -> bool:

@@ -211,7 +211,8 @@ class RunMap:
         self._finished: OrderedDict[Hashable, None] = OrderedDict()
         self._max_open: Final = max_open
         self._max_remembered: Final = max_remembered
-        self._lock = threading.Lock()
+        # The collector may close a stream that was left, and so end a run, while this very thread is in here.
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -258,26 +259,26 @@ class RunMap:
     def any_late(self) -> bool:
         """Say whether an open call belongs to a framework that reports ends from elsewhere."""
         with self._lock:
-            return any(run.late_report for run in self._open.values())
+            return any(run.late_report for run in tuple(self._open.values()))
 
     def older_than(self, age_ns: int) -> list[Run]:
         """Remove and give the runs that are open for longer than so many nanoseconds, whatever the wall clock says."""
         opened_before = time.monotonic_ns() - age_ns
         with self._lock:
-            old = [run for run in self._open.values() if run.opened_ns <= opened_before]
-            for run in old:
-                del self._open[run.key]
-                self._remember(run.key)
-            return old
+            return self._let_go([run for run in tuple(self._open.values()) if run.opened_ns <= opened_before])
 
     def below(self, scope: Run) -> list[Run]:
         """Remove and give the open calls whose chain of parents leads to a scope."""
         with self._lock:
-            found = [run for run in self._open.values() if run.kind == "call" and _leads_to(run, scope)]
-            for run in found:
-                del self._open[run.key]
-                self._remember(run.key)
-            return found
+            standing = tuple(self._open.values())
+            return self._let_go([run for run in standing if run.kind == "call" and _leads_to(run, scope)])
+
+    def _let_go(self, runs: list[Run]) -> list[Run]:
+        """Remove runs, and give those that were still there."""
+        found = [run for run in runs if self._open.pop(run.key, None) is not None]
+        for run in found:
+            self._remember(run.key)
+        return found
 
     def _remember(self, key: Hashable) -> None:
         self._finished[key] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from itertools import count
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._places: OrderedDict[object, Place] = OrderedDict()
-        self._lock = Lock()
+        self._lock = RLock()
 
     def note(self, request: object, place: Place) -> None:
         """Remember a failure of a request."""
