@@ -7,7 +7,7 @@ NAMES := farthing farthing-litellm farthing-langchain farthing-crewai farthing-r
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check fix bench soak peers catalog lock clean
+.PHONY: help setup demo test matrix floors lint check fix bench soak peers catalog lock clean
 
 help: ## Say what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ demo: $(READY) ## Run a small application on all three frameworks and show who p
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -q $(ARGS)
+
+matrix: $(READY) ## Run every stack in every situation, and write docs/matrix.md
+	@$(BIN)/python tools/matrix.py
+
+floors: $(READY) ## Run the matrix and the plugins at the lowest and the newest version of each framework
+	@$(BIN)/python tools/floors.py $(ARGS)
 
 lint: $(READY) ## Format, lint, import rules and types
 	@$(BIN)/ruff format --check -q .

@@ -99,7 +99,7 @@ def test_retry_around_litellms_own_retries(provider: FakeProvider, captured: Cap
     assert len(provider.requests) == 4
     assert len({call.operation_id for call in calls}) == 1
     assert [call.outcome for call in calls] == ["error"] * (len(calls) - 1) + ["success"]
-    assert [call.attempt for call in calls] == sorted({call.attempt for call in calls})
+    assert calls[-1].attempt == max(call.attempt for call in calls) > 1
     found = by_use(captured)
     assert (found["superseded"].calls, found["useful"].calls) == (len(calls) - 1, 1)
 

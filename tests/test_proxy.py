@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
+
 from farthing.testing import read_calls
 from farthing.testing.provider import FakeProvider
+from proxy_bench import ROOT, running_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from farthing.envelope import Call
 
-ROOT = Path(__file__).parents[1]
-VENV = ROOT / ".venvs" / "proxy"
 CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "canary-prompt"}]}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-def proxy_command() -> str:
-    """Give the proxy's command in an environment of its own, made here if need be: it pins what farthing does not."""
-    command, stamp = VENV / "bin" / "litellm", VENV / f".litellm-{version('litellm')}"
-    if not stamp.exists():
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        wanted = [f"litellm[proxy]=={version('litellm')}"]
-        for package in ("core", "litellm_plugin"):
-            wanted += ["-e", str(ROOT / "packages" / package)]
-        steps = (
-            [uv, "venv", "-q", "--clear", "--python", sys.executable, str(VENV)],
-            [uv, "pip", "install", "-q", "--python", str(VENV / "bin" / "python"), *wanted],
-        )
-        try:
-            for step in steps:
-                subprocess.run(step, check=True, capture_output=True, timeout=600)  # noqa: S603 - our own command
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(
-                f"NOT RUN: the proxy's environment could not be made ({type(error).__name__}): real proxy untested"
-            )
-        stamp.touch()
-    return str(command)
 
 
 class Proxy:
@@ -87,41 +60,12 @@ class Proxy:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """Start the proxy as its README says."""
-    command = proxy_command()
     folder = tmp_path_factory.mktemp("proxy")
-    shutil.copytree(ROOT / "examples" / "proxy", folder / "proxy")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with FakeProvider() as provider, (folder / "log").open("wb") as log:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "OTEL_"))}
-        environment |= {
-            "OPENAI_API_BASE": provider.openai_url,
-            "OPENAI_API_KEY": "sk-provider",
-            "FARTHING_LEDGER": str(folder / "ledger"),
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        }
-        arguments = [command, "--config", "config.yaml", "--port", str(port), "--host", "127.0.0.1"]
-        server = subprocess.Popen(arguments, cwd=folder / "proxy", env=environment, stdout=log, stderr=log)  # noqa: S603
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_live(url, server, folder / "log")
-            yield Proxy(url, provider, folder / "ledger")
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def wait_until_live(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the proxy answers."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.3)
-    raise AssertionError(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+    with (
+        FakeProvider() as provider,
+        running_proxy(folder, configuration=ROOT / "examples" / "proxy", provider=provider) as url,
+    ):
+        yield Proxy(url, provider, folder / "ledger")
 
 
 def test_key_team_headers_and_body_become_dimensions(proxy: Proxy) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
+import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 from world import PRELUDE, end
@@ -155,5 +159,65 @@ def test_the_exit_is_bounded_while_a_post_hangs(world: World) -> None:
             FARTHING_EXIT_TIMEOUT_SECONDS="1",
         )
         end(process, seconds=15)
+    world.drain()
+    world.check()
+
+
+def test_a_process_that_is_frozen_and_thawed(world: World) -> None:
+    """A stopped container or a throttled function goes on where it was, and owes nothing."""
+    with world.backend():
+        process = world.start(300, 300)
+        for _ in range(3):
+            time.sleep(0.5)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGCONT)
+        end(process)
+    world.drain()
+    world.check()
+
+
+def test_a_full_queue_at_the_end_with_the_backend_down(world: World) -> None:
+    """A burst before the exit goes to the ledger and the spool, however short the time for a backend is."""
+    end(world.start(10_000, 0, FARTHING_EXIT_TIMEOUT_SECONDS="0"), seconds=120)
+    assert world.recorded == world.invoiced
+    assert world.invoiced.total() == 10_000
+    world.drain()
+    world.check()
+
+
+@pytest.mark.skipif(find_spec("gunicorn") is None, reason="NOT RUN: gunicorn is not installed beside the tests")
+def test_gunicorn_prefork(world: World, tmp_path: Path) -> None:
+    """Its workers are forked from a process that has recorded already, and end with the server."""
+    (tmp_path / "web.py").write_text(
+        PRELUDE
+        + """
+farthing.configure(service_name="web")
+spend(invoice, 0, 3, 0)
+def app(environ, start_response):
+    spend(invoice, time.monotonic_ns(), 2, 0)
+    start_response("200 OK", [("Content-Length", "0")])
+    return [b""]
+"""
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "web:app", "--preload", "-w", "3", "-b", f"127.0.0.1:{port}"]
+    with world.backend():
+        server = subprocess.Popen(command, cwd=tmp_path, env=world.environment(), stderr=subprocess.DEVNULL)  # noqa: S603 - ours
+        try:
+            answered = 0
+            while answered < 40:
+                try:
+                    with urlopen(f"http://127.0.0.1:{port}/") as answer:
+                        answered += answer.status == 200
+                except OSError:
+                    time.sleep(0.1)
+                    assert server.poll() is None
+        finally:
+            server.terminate()
+            server.wait(60)
+    assert world.invoiced.total() == 3 + 40 * 2
     world.drain()
     world.check()

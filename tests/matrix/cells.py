@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from matrix.lab import Lab
 
-__all__ = ["UNKNOWN", "Ask", "Attachment", "Cell", "Promise", "Row", "Situation", "Stack", "promise"]
+__all__ = ["PAID", "UNKNOWN", "Ask", "Attachment", "Cell", "Promise", "Row", "Situation", "Stack", "promise"]
 
 Attachment: TypeAlias = Literal["once", "twice", "everywhere"]
 """How the observer is handed over: once, as two instances in one place, or in every place that takes one."""
@@ -146,6 +146,9 @@ def promise(
     )
 
 
+PAID: Final = promise(priced=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """A column: what happens, and what a stack promises unless its row says otherwise."""
@@ -162,13 +165,14 @@ class Row:
     """A stack: how it is built, and where it differs.
 
     `impossible` gives, by situation, the sentence why the stack has no such thing; `promises` what is promised in place
-    of the situation's own promise, with its reason.
+    of the situation's own promise, with its reason. `plain` is what the untagged request after each cell comes to.
     """
 
     name: str
     title: str
     frameworks: tuple[str, ...]
     make: Callable[[Lab], Stack]
+    plain: Promise = PAID
     impossible: Mapping[str, str] = field(default_factory=dict[str, str])
     promises: Mapping[str, Promise] = field(default_factory=dict[str, Promise])
 

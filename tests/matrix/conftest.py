@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # pytest's importlib mode does not
 
-# Read by the frameworks when they are imported: no telemetry, no tracing dialogue, no download of a price map.
-os.environ.pop("OTEL_SDK_DISABLED", None)
-os.environ |= {
-    "CREWAI_DISABLE_TELEMETRY": "true",
-    "CREWAI_TRACING_ENABLED": "false",
-    "CREWAI_STORAGE_DIR": tempfile.mkdtemp(prefix="farthing-crewai-"),
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LANGSMITH_TRACING": "false",
-    "FARTHING_LEDGER": "off",
-}
-
 from farthing.testing.provider import FakeProvider
+
+from matrix.quiet import QUIET  # isort: skip - before any framework
 from matrix.observers import FarthingObserver
 
 if TYPE_CHECKING:
@@ -56,6 +45,7 @@ def provider() -> Iterator[FakeProvider]:
     gc.freeze()  # the frameworks themselves: each cell ends with a collection
     with FakeProvider() as fake, pytest.MonkeyPatch.context() as patch:
         for name, value in {
+            **QUIET,
             "OPENAI_API_KEY": "unused",
             "OPENAI_BASE_URL": fake.openai_url,
             "OPENAI_API_BASE": fake.openai_url,

@@ -118,8 +118,7 @@ GRAPH: Final = Row(
     title="LangGraph",
     frameworks=("langchain",),
     make=Graph,
-    impossible=EMBEDDINGS,
-    promises={"never-read": LAZY, "left": DRAINED},
+    promises=EMBEDDINGS | {"never-read": LAZY, "left": DRAINED},
 )
 
 AGENT: Final = Row(
@@ -127,8 +126,8 @@ AGENT: Final = Row(
     title="LangChain's create_agent",
     frameworks=("langchain",),
     make=Agent,
-    impossible=EMBEDDINGS,
-    promises={
+    promises=EMBEDDINGS
+    | {
         "never-read": LAZY,
         "left": DRAINED,
         "nested": promise("An agent is a tool of another one, which asks before and after it.", priced=3),

@@ -11,7 +11,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 from typing_extensions import override
 
@@ -177,6 +177,12 @@ class OpenAI(LangChain):
             given["service_tier"] = ask.tier
         return ChatOpenAI(model=name, **given)
 
+    @override
+    def embed(self, ask: Ask) -> object:
+        given: dict[str, Any] = {"base_url": self.lab.provider.openai_url, "api_key": "unused"}
+        model: Any = OpenAIEmbeddings(model="text-embedding-3-small", check_embedding_ctx_length=False, **given)
+        return model.embed_query(ask.prompt)
+
 
 class Anthropic(LangChain):
     """langchain-anthropic."""
@@ -280,6 +286,13 @@ class OverLiteLLM(LangChain):
         self._below.close()
 
     @override
+    def embed(self, ask: Ask) -> object:
+        from langchain_litellm import LiteLLMEmbeddings  # noqa: PLC0415 - as above
+
+        given: dict[str, Any] = {"api_base": self.lab.provider.openai_url, "api_key": "unused"}
+        return LiteLLMEmbeddings(model="openai/text-embedding-3-small", **given).embed_query(ask.prompt)
+
+    @override
     def model(self, ask: Ask, name: str, **more: Any) -> Any:
         from langchain_litellm import ChatLiteLLM  # noqa: PLC0415 - as above
 
@@ -299,7 +312,9 @@ class OverLiteLLM(LangChain):
         )
 
 
-EMBEDDINGS: Final = {"embeddings": "LangChain has no callback for embeddings, so nobody who listens to it sees them."}
+_UNSEEN: Final = "LangChain has no callback for embeddings, so nobody who listens to it sees them."
+EMBEDDINGS: Final = {"embeddings": promise(_UNSEEN, invisible=1)}
+_ELSEWHERE: Final = {"embeddings": f"{_UNSEEN} The row of OpenAI shows it."}
 _NO_TIERS: Final = ("flex", "flex-refused", "priority")
 LAZY: Final = promise("LangChain asks when the stream is first read: there is no request.")
 DRAINED: Final = promise("A chain reads what is left of a stream to its end: the call is billed and known.", priced=1)
@@ -310,8 +325,7 @@ OPENAI: Final = Row(
     title="LangChain on OpenAI",
     frameworks=("langchain",),
     make=OpenAI,
-    impossible=EMBEDDINGS,
-    promises=_SHARED,
+    promises=_SHARED | EMBEDDINGS,
 )
 
 ANTHROPIC: Final = Row(
@@ -319,7 +333,7 @@ ANTHROPIC: Final = Row(
     title="LangChain on Anthropic",
     frameworks=("langchain",),
     make=Anthropic,
-    impossible=EMBEDDINGS
+    impossible={"embeddings": "Anthropic has no embeddings."}
     | {"n2": "Anthropic gives one answer a request."}
     | dict.fromkeys(_NO_TIERS, "Anthropic has no flex, and sells priority by contract, without a list price."),
     promises=_SHARED,
@@ -330,7 +344,7 @@ BEDROCK: Final = Row(
     title="LangChain on Bedrock",
     frameworks=("langchain",),
     make=Bedrock,
-    impossible=EMBEDDINGS
+    impossible=_ELSEWHERE
     | {
         "n2": "Converse gives one answer a request.",
         "silent-stream": "Converse tells the usage of every stream.",
@@ -344,7 +358,7 @@ GEMINI: Final = Row(
     title="LangChain on Gemini",
     frameworks=("langchain",),
     make=Gemini,
-    impossible=EMBEDDINGS
+    impossible=_ELSEWHERE
     | {"silent-stream": "Gemini tells the usage of every stream."}
     | dict.fromkeys(_NO_TIERS, "langchain-google-genai has no setting for the tier."),
     promises=_SHARED,
@@ -355,6 +369,5 @@ LITELLM: Final = Row(
     title="LangChain on LiteLLM, both plugins",
     frameworks=("langchain", "litellm"),
     make=OverLiteLLM,
-    impossible=EMBEDDINGS,
     promises=_SHARED,
 )

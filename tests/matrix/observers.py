@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
     from decimal import Decimal
+    from pathlib import Path
 
-__all__ = ["FarthingObserver", "Observer", "Record"]
+__all__ = ["FarthingObserver", "GatewayObserver", "Observer", "Record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Observer(Protocol):
     """Somebody who watches a cell from the framework's callbacks."""
 
     name: str
+    is_elsewhere: bool
+    """Whether it watches from another process, so that its records come later."""
 
     def start(self, frameworks: Collection[str]) -> None:
         """Begin to watch, with nothing recorded yet."""
@@ -67,7 +70,10 @@ class Observer(Protocol):
         ...
 
     def end(self) -> list[Record]:
-        """End as the process does, and give all that was recorded since start()."""
+        """End as the process does, and give all that was recorded since start().
+
+        One that is elsewhere gives what has arrived so far, and is asked again while the cell is not as promised.
+        """
         ...
 
     def stop(self) -> None:
@@ -79,6 +85,7 @@ class FarthingObserver:
     """farthing: its plugins, and the ledger read back."""
 
     name = "farthing"
+    is_elsewhere = False
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -146,6 +153,54 @@ class FarthingObserver:
         """Close the ledger and take the plugins out."""
         self._captured = None
         self._stack.close()
+
+
+class GatewayObserver:
+    """farthing in a gateway, another process: tags go there by header, and its ledger is read from the disk."""
+
+    name = "farthing-gateway"
+    is_elsewhere = True
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._earlier: set[str] = set()
+
+    def start(self, frameworks: Collection[str]) -> None:
+        """Remember what is there."""
+        self._earlier = {call.call_id for call in self._calls()}
+
+    def callbacks(self, framework: str) -> list[Any]:
+        """Hand over nothing: the gateway has its logger."""
+        return []
+
+    def tagged(self, tag: str) -> AbstractContextManager[object]:
+        """Say who pays."""
+        return farthing.attribute(tenant=tag)
+
+    def headers(self) -> Mapping[str, str]:
+        """Carry the tags over."""
+        return farthing.export_context()
+
+    async def drain(self) -> None:
+        """Do nothing: the loop is not the gateway's."""
+
+    def open_calls(self) -> int:
+        """Say nothing of a process that cannot be asked; what is open is missing from its ledger."""
+        return 0
+
+    def leftovers(self) -> list[str]:
+        """Look at this process, whose tags they were."""
+        return [f"tags in force: {dict(farthing.current())}"] if farthing.current() else []
+
+    def end(self) -> list[Record]:
+        """Read what has come since start(), however much that is so far."""
+        return [_record(call) for call in self._calls() if call.call_id not in self._earlier]
+
+    def stop(self) -> None:
+        """Leave the gateway as it is."""
+
+    def _calls(self) -> list[farthing.Call]:
+        return read_calls(self._ledger) if self._ledger.exists() else []
 
 
 def _record(call: farthing.Call) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from matrix.cells import UNKNOWN, Promise, promise
+from matrix.cells import UNKNOWN, Promise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,6 @@ __all__ = ["Case", "judge"]
 _MARK: Final = re.compile(rb"mark-[0-9a-f]{6}-\d+x")
 _FREE: Final = re.compile(r"count.?tokens", re.IGNORECASE)
 """Paths that cost nothing, and are no model calls."""
-_PLAIN: Final = promise(priced=1)
 
 _Group: TypeAlias = "tuple[Sequence[str], Sequence[str | None], Promise]"
 """Marks, the tags of the calls that are to own their requests, and what is promised of them all together."""
@@ -38,14 +37,14 @@ class Case:
     records: Sequence[Record]
 
 
-def judge(case: Case, promised: Promise) -> list[str]:
+def judge(case: Case, promised: Promise, *, plain: Promise) -> list[str]:
     """Name every disagreement: none means that each billed request has exactly one call that owns it."""
     seen = _Seen(case)
     if not promised.untagged:
         groups: list[_Group] = [([mark], [mark], promised) for mark in case.tagged]
-        groups.append((list(case.untagged), [None], _times(_PLAIN, len(case.untagged))))
+        groups.append((list(case.untagged), [None], _times(plain, len(case.untagged))))
     else:
-        whole = [_times(promised, len(case.tagged)), _times(_PLAIN, len(case.untagged))]
+        whole = [_times(promised, len(case.tagged)), _times(plain, len(case.untagged))]
         tags = [*case.tagged, None]
         groups = [([*case.tagged, *case.untagged], tags, _sum_of(whole))]
     problems = [

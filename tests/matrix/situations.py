@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.testing.provider import Fault, Reply
-from matrix.cells import Ask, Situation, promise
+from matrix.cells import PAID, Ask, Situation, promise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -197,26 +197,25 @@ def _column(
     return Situation(name=name, says=says, act=act, promise=promised, attachment=attachment)
 
 
-_PAID: Final = promise(priced=1)
 _UNKNOWN: Final = promise(unreported=1)
 _REFUSED: Final = promise(not_billed=1)
 _SECOND: Final = promise(not_billed=1, priced=1)
 
 SITUATIONS: Final = (
-    _column("sync", "one call", once(), _PAID),
-    _column("async", "one async call", ask_async, _PAID),
-    _column("stream", "a stream read to its end", streamed(), _PAID),
-    _column("async-stream", "an async stream read to its end", stream_async, _PAID),
+    _column("sync", "one call", once(), PAID),
+    _column("async", "one async call", ask_async, PAID),
+    _column("stream", "a stream read to its end", streamed(), PAID),
+    _column("async-stream", "an async stream read to its end", stream_async, PAID),
     _column("batch", "three at once by the framework's own means", batch, promise(priced=3)),
-    _column("n2", "two choices in one answer", once(choices=2), _PAID),
+    _column("n2", "two choices in one answer", once(choices=2), PAID),
     _column(
         "tools",
         "a tool is called: two requests",
         once(Reply(tool_rounds=1), Reply(tool_rounds=1), tool=True),
         promise(priced=2),
     ),
-    _column("structured", "structured output", once(schema=True), _PAID),
-    _column("embeddings", "a text is embedded", embed, _PAID),
+    _column("structured", "structured output", once(schema=True), PAID),
+    _column("embeddings", "a text is embedded", embed, PAID),
     _column("error", "the provider refuses", refused, _REFUSED),
     _column("async-error", "the provider refuses an async call", refused_async, _REFUSED),
     _column("garbled", "the answer is billed and unreadable", garbled, _UNKNOWN),
@@ -240,23 +239,23 @@ SITUATIONS: Final = (
     _column("no-usage", "the answer has no usage", once(Reply(omit_usage=True)), _UNKNOWN),
     _column("silent-stream", "a stream that was not asked for its usage", streamed(usage=False), _UNKNOWN),
     _column("unknown-model", "a model that no price list knows", once(unknown=True), promise(unpriced=1)),
-    _column("flex", "flex is asked for and served", once(tier="flex"), _PAID),
+    _column("flex", "flex is asked for and served", once(tier="flex"), PAID),
     _column(
         "flex-refused",
         "flex is asked for, the default is served",
         once(Reply(service_tier="default"), tier="flex"),
-        _PAID,
+        PAID,
     ),
-    _column("priority", "priority is asked for and served", once(tier="priority"), _PAID),
-    _column("threads", "several threads, each with its tag", threads, _PAID),
-    _column("executor", "a pool of threads that carries the context", executor, _PAID),
-    _column("concurrent", "several tasks at once, each with its tag", concurrent, _PAID),
+    _column("priority", "priority is asked for and served", once(tier="priority"), PAID),
+    _column("threads", "several threads, each with its tag", threads, PAID),
+    _column("executor", "a pool of threads that carries the context", executor, PAID),
+    _column("concurrent", "several tasks at once, each with its tag", concurrent, PAID),
     _column(
         "nested",
         "work inside other work",
         once(Reply(tool_rounds=1), Reply(tool_rounds=1), Reply(tool_rounds=1), nested=True),
-        _PAID,
+        PAID,
     ),
-    _column("twice", "two instances of the callback", once(), _PAID, attachment="twice"),
-    _column("everywhere", "the callback in every place that takes one", once(), _PAID, attachment="everywhere"),
+    _column("twice", "two instances of the callback", once(), PAID, attachment="twice"),
+    _column("everywhere", "the callback in every place that takes one", once(), PAID, attachment="everywhere"),
 )

@@ -115,7 +115,8 @@ class Destination:
             return variables.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or variables.get(f"OTEL_EXPORTER_OTLP_{name}")
 
         meant = setting("ENDPOINT")
-        own = meant is None or urlsplit(meant).hostname == parts.hostname
+        named = urlsplit(meant or url)
+        own = named.hostname == parts.hostname and (named.scheme != "https" or parts.scheme == "https")
         return cls(
             url=url,
             headers=_parse_headers(setting("HEADERS") or "") if own else {},

@@ -13,7 +13,7 @@ from farthing import export
 from farthing.billing import Billing
 from farthing.counting import Counters, counters
 from farthing.delivery import Delivery
-from farthing.files import make_private_folder
+from farthing.files import make_private_folder, open_regular
 from farthing.guard import report_fault
 from farthing.meter import Meter
 from farthing.neighbours import Lookout
@@ -153,7 +153,7 @@ class Runtime:
         while self._lines:
             name, line = self._lines[0]
             make_private_folder(folder)
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = open_regular(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             with os.fdopen(descriptor, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._lines.popleft()  # only now: a disk that is full for a while must not cost the line

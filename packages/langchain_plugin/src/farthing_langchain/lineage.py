@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from farthing.context import NOTHING
 from farthing.counting import counters
 from farthing.setup import get_meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from farthing.runs import Run
@@ -43,6 +44,8 @@ class Place(NamedTuple):
     name: object = None
     in_task: bool = False
     """Whether a leaf or a model call began in an event loop: cancelled there, LangChain never reports its end."""
+    tags: Mapping[str, object] = NOTHING
+    """What the graph's nodes between the scope and this run are declared with; the innermost node's win."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,11 +13,21 @@ from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS, Attribution
 from farthing.errors import ConfigurationError
 from farthing.policy.document import Action, DimensionRules, EnvironmentRules, PolicyDocument, RouteRules
-from farthing.policy.values import INVALID, MARKERS, MAX_LENGTH, as_text, found_by_guards, hashed, spelled, templated
+from farthing.policy.values import (
+    INVALID,
+    MARKERS,
+    MAX_LENGTH,
+    as_text,
+    found_by_guards,
+    hashed,
+    mixes_scripts,
+    spelled,
+    templated,
+)
 from farthing.policy.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import date
 
 __all__ = ["Layer", "Policy", "Refusal", "Verdict"]
@@ -99,9 +110,7 @@ class Policy:
             )
             for r in self.document.routes
         ]
-        self._environments: Final = {
-            (name if name == "*" else self._environment(name)): r for name, r in self.document.environments.items()
-        }
+        self._environments: Final = self._rules_by_environment()
         self._vague: Final = {
             name: frozenset(spelled(name, value)[0] for value in rules.vague)
             for name, rules in self._rules.items()
@@ -168,6 +177,33 @@ class Policy:
     def _meant(self, written: str) -> str:
         name = canonical_name(written)
         return self._aliases.get(name, name)
+
+    def _rules_by_environment(self) -> dict[str, EnvironmentRules]:
+        rules: dict[str, EnvironmentRules] = {}
+        for written, table in self.document.environments.items():
+            name = written if written == "*" else self._environment(written)
+            if name in rules:
+                raise ConfigurationError(
+                    f"policy.environments.{written}: there is a table for {name} already; merge them"
+                )
+            rules[name] = table
+        return rules
+
+    def read(self, dimension: str, raw: object) -> tuple[str, str | None]:
+        """Write one value as a call of today would carry it.
+
+        Returns:
+            The value, or a marker and what is wrong: too-long, email, unlisted, ...
+
+        Raises:
+            Nothing.
+        """
+        value, problem = self._value(dimension, raw)
+        if problem is not None or value in MARKERS:
+            return value, problem
+        value = self.vocabulary.settled(dimension, value, None)
+        listed = self.vocabulary.listed(dimension)
+        return value, None if listed is None or value in listed else "unlisted"
 
     def _rules_by_dimension(self) -> dict[str, DimensionRules]:
         rules: dict[str, DimensionRules] = {}
@@ -263,10 +299,12 @@ class Policy:
         listed = self.vocabulary.listed(name)
         if listed is not None and value not in listed:
             found.violations.append(f"{name}:unlisted")
-            close = difflib.get_close_matches(value, listed, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"it takes: {_shortened(listed)}"
-            sentence = f"{name}: {value!r} is not in the vocabulary of [policy.dimensions.{name}]; {meant}"
-            found.complain(name, "unlisted", rules.when_unlisted, sentence)
+            if rules.when_unlisted != "mark":
+                found.complain(name, "unlisted", rules.when_unlisted, _unlisted(name, value, listed))
+        if mixes_scripts(value):
+            found.violations.append(f"{name}:mixed-scripts")
+            sentence = f"{name}: {value!r} mixes letters of several scripts that look alike: {value!a}"
+            found.complain(name, "mixed-scripts", "warn", sentence)
         vague = self._vague.get(name, _VAGUE if name in _VAGUE_IN else _NONE)
         if value in vague and (listed is None or value not in listed):
             found.violations.append(f"{name}:vague")
@@ -338,11 +376,28 @@ class _Findings:
             self.complaints.append(Refusal(name, reason, action, sentence))
 
 
+_MANY_LISTED: Final = 500
 _STRENGTH: Final = {"mark": 0, "warn": 1, "reject": 2}
 
 
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+
+
+def _unlisted(name: str, value: str, listed: Collection[str]) -> str:
+    """Say what was probably meant; of a long vocabulary only what begins or ends alike is looked at, to be quick."""
+    candidates = listed
+    if len(listed) > _MANY_LISTED:
+        candidates = list(itertools.islice((each for each in listed if _alike(each, value)), _MANY_LISTED))
+    close = difflib.get_close_matches(value, candidates, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"it takes: {_shortened(listed)}"
+    shown = repr(value) if value.isascii() else f"{value!r} (letter by letter: {value!a})"
+    return f"{name}: {shown} is not in the vocabulary of [policy.dimensions.{name}]; {meant}"
+
+
+def _alike(one: str, other: str) -> bool:
+    near = abs(len(one) - len(other)) <= 2  # noqa: PLR2004 - a typing error or two
+    return near and (one[:2] == other[:2] or one[-2:] == other[-2:])
 
 
 def _shortened(listed: Iterable[str]) -> str:

@@ -164,6 +164,7 @@ class PriceBook:
             "list_amount_usd": self._list_amount(sheet, usage) if amount is not None else None,
             "reported_usd": reported_usd,
             "saved_usd": None,
+            "estimated_usd": None,
             "provenance": sheet.provenance,
         }
         return (

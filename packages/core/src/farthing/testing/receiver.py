@@ -67,6 +67,7 @@ class OtlpReceiver:
         status: What to answer; anything but 200 plays a backend in trouble.
         port: 0 picks a free one.
         retry_after: The Retry-After header of an answer that is not 200.
+        location: The Location header of an answer that is not 200.
         delay_seconds: How long each answer takes.
         refuses: Says of a request whether it is answered with 400, as one that cannot be read.
     """
@@ -77,6 +78,7 @@ class OtlpReceiver:
         status: int = 200,
         port: int = 0,
         retry_after: str | None = None,
+        location: str | None = None,
         delay_seconds: float = 0.0,
         refuses: Callable[[bytes], bool] | None = None,
     ) -> None:
@@ -107,6 +109,8 @@ class OtlpReceiver:
                 self.send_header("Content-Length", "0")
                 if receiver.retry_after is not None:
                     self.send_header("Retry-After", receiver.retry_after)
+                if location is not None and status != 200:  # noqa: PLR2004 - HTTP
+                    self.send_header("Location", location)
                 self.end_headers()
 
             def date_time_string(self, timestamp: float | None = None) -> str:
