@@ -7,7 +7,7 @@ NAMES := farthing farthing-litellm farthing-langchain farthing-crewai farthing-r
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix floors lint check fix bench catalog lock clean
+.PHONY: help setup demo test matrix floors lint check fix bench soak peers catalog lock clean
 
 help: ## Say what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ fix: $(READY) ## Format and mend what can be mended
 bench: $(READY) ## Measure our overhead beside none, a no-op handler and the peers
 	@$(BIN)/python benchmarks/overhead/run.py $(ARGS)
 	@$(BIN)/python benchmarks/delivery/run.py
+
+soak: $(READY) ## Ask 20,000 mixed calls at once and lay the ledger beside the invoice
+	@$(BIN)/python benchmarks/soak/run.py $(ARGS)
+
+peers: $(READY) ## Run the peers over the test matrix beside the invoice, and write docs/peers.md
+	@$(BIN)/python benchmarks/peers/run.py $(ARGS)
 
 catalog: $(READY) ## Build the bundled price catalogue anew from the installed genai-prices
 	@$(BIN)/python tools/build_catalog.py

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import farthing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
 
 def tags() -> dict[str, object]:
@@ -185,3 +186,75 @@ def test_nested_scopes_always_restore(levels: list[dict[str, str | None]]) -> No
         assert tags() == seen.pop()
         scope.__exit__()
     assert tags() == seen.pop() == {}
+
+
+class Service:
+    """Methods of every kind, under decorators in either order."""
+
+    @farthing.attribute(feature="method")
+    def method(self) -> dict[str, object]:
+        """Give the tags in a method."""
+        return tags()
+
+    @classmethod
+    @farthing.attribute(feature="class")
+    def of_class(cls) -> dict[str, object]:
+        """Give the tags in a class method."""
+        return tags()
+
+    @farthing.attribute(feature="class-outside")
+    @classmethod
+    def of_class_outside(cls) -> dict[str, object]:
+        """Give the tags in a class method that was decorated last."""
+        return tags()
+
+    @farthing.attribute(feature="static-outside")
+    @staticmethod
+    def static_outside() -> dict[str, object]:
+        """Give the tags in a static method that was decorated last."""
+        return tags()
+
+
+def test_methods_in_either_order_and_classes() -> None:
+    """The wrong order of two decorators would fail at the first call, in production; a class would be none any more."""
+    found = [Service().method(), Service.of_class(), Service.of_class_outside(), Service().static_outside()]
+    assert [each["feature"] for each in found] == ["method", "class", "class-outside", "static-outside"]
+    with pytest.raises(TypeError, match="Service is a class: decorate its methods"):
+        farthing.attribute(feature="x")(Service)
+
+
+async def test_what_a_plain_function_hands_back_runs_in_the_scope() -> None:
+    """`return chain.stream(...)` does nothing before it is read, after the function has returned."""
+
+    async def coroutine() -> dict[str, object]:
+        await asyncio.sleep(0)
+        return tags()
+
+    def generator() -> Iterator[dict[str, object]]:
+        yield tags()
+        yield tags()
+
+    async def async_generator() -> AsyncIterator[dict[str, object]]:
+        yield tags()
+
+    class Callable:
+        async def __call__(self) -> dict[str, object]:
+            return tags()
+
+    def handed(make: Any) -> Any:
+        def plain() -> object:
+            return make()
+
+        return scope(plain)()
+
+    scope = farthing.attribute(feature="a")
+    assert await handed(coroutine) == {"feature": "a"}
+    assert await scope(functools.partial(coroutine))() == {"feature": "a"}
+    assert await scope(Callable())() == {"feature": "a"}
+    read = handed(generator)
+    assert next(read) == {"feature": "a"}
+    assert tags() == {}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(next, read).result() == {"feature": "a"}
+    assert [each async for each in handed(async_generator)] == [{"feature": "a"}]
+    assert tags() == {}

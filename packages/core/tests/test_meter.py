@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -16,7 +17,7 @@ import farthing
 from farthing import runs, setup
 from farthing.counting import counters
 from farthing.meter import Finish, Meter
-from farthing.testing import Captured, capture
+from farthing.testing import Captured, capture, read_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +86,17 @@ def test_tags_are_those_of_the_start(captured: Captured) -> None:
     with farthing.attribute(feature="theirs"):
         finish("k")
     assert captured.calls[0].attribution.feature == "mine"
+
+
+def test_what_decided_the_price_is_kept(captured: Captured) -> None:
+    """A call priced by its region could not be priced anew if the ledger forgot the region."""
+    usage = {"input_tokens": 1_000, "output_tokens": 10, "inference_geo": "us"}
+    start("k", provider="anthropic", model="claude-opus-4-6")
+    finish("k", usage=usage, usage_shape="anthropic", has_content=True)
+    start("v", provider="vertex_ai", model="claude-sonnet-4-5")
+    finish("v", price_context={"region": "europe-west1"})
+    assert [call.price_context for call in captured.calls] == [{"inference_geo": "us"}, {"region": "europe-west1"}]
+    assert all(call.cost.provenance and call.cost.provenance.corrections for call in captured.calls)
 
 
 def test_one_end_counts(captured: Captured) -> None:
@@ -271,6 +283,20 @@ def test_calls_that_nobody_ends_are_closed_by_age() -> None:
         assert found.health.open_runs == 0
 
 
+def test_what_was_only_foreseen_is_no_call_without_an_end() -> None:
+    """A call that a cache may answer, of which nothing more is heard, would stand there as money of unknown amount."""
+    with capture(call_timeout_seconds=0.05) as found:
+        start("outer", framework="langchain")
+        token = runs.CURRENT_CALL.set("outer")
+        start("foreseen", inner=True, tentative=True)
+        runs.CURRENT_CALL.reset(token)
+        time.sleep(0.1)
+        assert [call.framework for call in found.calls] == ["langchain"]
+        start("foreseen at the end", tentative=True)
+        setup.shutdown()
+        assert len(found.calls) == 1
+
+
 def test_the_oldest_call_leaves_when_too_many_are_open() -> None:
     """Law 8: the map has a size and says when it is hit."""
     with capture(max_open_calls=100) as found:
@@ -310,3 +336,67 @@ def test_any_interleaving_records_each_started_run_once(events: list[tuple[str, 
         setup.shutdown()
         assert len(found.calls) == expected
         assert sum(call.cost.amount_usd or 0 for call in found.calls) == COST * (expected - len(live))
+
+
+def test_layers_that_begin_at_the_same_moment_are_linked(captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inner layer looks for the outer one just before that begins, and would wait for it in vain: billed twice."""
+    monkeypatch.setattr("farthing.meter.outer_probes", [lambda: ("outer", threading.current_thread().name)])
+    rounds, every = 300, sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for number in range(rounds):
+            together = threading.Barrier(2)
+
+            def inner(number: int = number, together: threading.Barrier = together) -> None:
+                together.wait()
+                start(("inner", number), inner=True)
+
+            below = threading.Thread(target=inner, name=str(number))
+            below.start()
+            together.wait()
+            start(("outer", str(number)), framework="crewai")
+            below.join()
+            finish(("inner", number))
+            finish(("outer", str(number)))
+    finally:
+        sys.setswitchinterval(every)
+    assert len(captured.calls) == rounds
+    assert captured.health.duplicates == rounds
+
+
+def test_many_calls_of_an_outer_layer_that_never_begins(captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that wait in vain would fill what is kept for them, and all later layers be billed twice."""
+    for number in range(1_100):
+        monkeypatch.setattr("farthing.meter.outer_probes", [lambda number=number: ("nobody", number)])
+        start(("lost", number), inner=True)
+        finish(("lost", number))
+    monkeypatch.setattr("farthing.meter.outer_probes", [lambda: "outer"])
+    start("inner", inner=True)
+    start("outer", framework="crewai")
+    finish("inner")
+    finish("outer")
+    setup.shutdown(10)
+    assert len(read_calls(captured.folder)) == 1_101
+
+
+@pytest.mark.parametrize("inside", ["runs", "counters", "meter"])
+def test_a_run_may_end_while_its_own_thread_is_in_a_lock(captured: Captured, inside: str) -> None:
+    """The collector closes a stream that was left wherever it runs: the application would stand still for ever."""
+    locks: dict[str, Any] = {
+        "runs": meter().runs._lock,  # pyright: ignore[reportPrivateUsage] - where its thread would be
+        "counters": counters._lock,  # pyright: ignore[reportPrivateUsage] - as above
+        "meter": meter()._lock,  # pyright: ignore[reportPrivateUsage] - as above
+    }
+    start("left")
+
+    def end() -> None:
+        with locks[inside]:
+            finish("left")
+            finish("left")
+
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(captured.calls) == 1
+    assert captured.health.duplicates == 1

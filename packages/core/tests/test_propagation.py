@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace import TracerProvider
 
 import farthing
@@ -227,3 +228,19 @@ def test_wsgi_streams_in_the_context_of_their_request() -> None:
     assert closed == [True]
     plain: Any = WsgiMiddleware(lambda environ, start: [str(tags()).encode()])({"HTTP_X_AI_TENANT": "acme"}, None)
     assert plain == [b"{}"]
+
+
+async def test_an_instrumented_client_finds_no_baggage_of_ours() -> None:
+    """Instrumentation of HTTP clients sends the baggage in force to every host, a provider of models among them."""
+    carriers: list[dict[str, str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        carrier: dict[str, str] = {}
+        W3CBaggagePropagator().inject(carrier)
+        carriers.append(carrier)
+
+    headers = [(b"baggage", b"tenant=acme"), (b"x-farthing-context", b"team=growth"), (b"x-ai-team", b"growth")]
+    middleware = AttributionMiddleware(app, trust=True, baggage={"tenant": "tenant"})
+    with farthing.attribute(feature="a"), farthing.resume({"baggage": "tenant=acme", "x-farthing-context": "team=b"}):
+        await middleware({"type": "http", "headers": headers}, None, None)
+    assert carriers == [{}]

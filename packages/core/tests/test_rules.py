@@ -131,7 +131,9 @@ def test_a_rename_begins_on_its_day() -> None:
         before = decide({"feature": written}, policy=policy, day=date(2026, 2, 28))
         after = decide({"feature": written}, policy=policy, day=date(2026, 3, 1))
         assert (before.attribution.feature, after.attribution.feature) == ("email-generator", "email-writer")
-    assert policy.vocabulary.renamed()["feature"] == {"mailer": "email-writer", "email-generator": "email-writer"}
+    renamed = policy.vocabulary.renamed
+    assert renamed(date(2026, 2, 28))["feature"] == {"mailer": "email-generator"}
+    assert renamed(date(2026, 3, 1))["feature"] == {"mailer": "email-writer", "email-generator": "email-writer"}
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,7 @@ def test_any_tags_give_a_verdict_under_a_policy(written: dict[str, object]) -> N
             ["'policy.environments.production.requird'", "required"],
         ),
         ('[policy.environments.production]\nwhen_missing = "block"', ["when_missing", "'mark', 'warn' or 'reject'"]),
-        ('[policy.dimensions.feature]\nvalues = "a"', ["policy.dimensions.feature.values", "tuple"]),
+        ('[policy.dimensions.feature]\nvalues = "a"', ["policy.dimensions.feature.values", 'must be a list: ["..."]']),
         ('[policy.dimensions.colour]\nvalues = ["a"]', ["policy.dimensions", "'colour'", "extra_dimensions"]),
         (
             '[policy.dimensions.feature.aliases]\na = "b"\nb = "c"\nc = "a"',
@@ -330,11 +332,28 @@ def test_any_tags_give_a_verdict_under_a_policy(written: dict[str, object]) -> N
         ),
         (
             '[[policy.renames]]\ndimension = "feature"\nfrom = "a"\nto = "b"\non = "soon"',
-            ["policy.renames.0.on", "soon"],
+            ["policy.renames[1].on: must be a day: 2026-01-31", "soon"],
         ),
         ('[aliases]\nteam = "feature"', ["aliases", "'team' is a dimension itself"]),
         ("[policy.guards]\nemial = true", ["policy.guards.emial", "did you mean 'email'"]),
-        ("policy = 3", ["policy"]),
+        ("policy = 3", ["policy: must be a table (given: 3)"]),
+        ("[[policy.routes]]\nrequired = []", ["policy.routes[1].pattern: is missing"]),
+        ("[policy.dimensions.team]\nvalues = []", ["policy.dimensions.team.values: is empty"]),
+        ('[policy.dimensions.team]\nvalues = ["a@b.cd"]', ["'a@b.cd' looks like an e-mail address"]),
+        (
+            '[policy.dimensions.team]\nvalues = ["growth"]\n[policy.environments."*"]\ndefaults = { team = "grwth" }',
+            ["policy.environments.*.defaults.team: 'grwth' is not among", "did you mean 'growth'?"],
+        ),
+        (
+            '[policy.dimensions.team]\nvalues = ["growth"]\naliases = { g = "else" }',
+            ["policy.dimensions.team.aliases: 'else' is not among", "add it to policy.dimensions.team.values"],
+        ),
+        (
+            "[policy.environments.production]\n[policy.environments.Production]",
+            ["policy.environments.Production: there is a table for production already"],
+        ),
+        ('[policy.corroboration]\nhosts = ["http://x"]', ["hosts[1]: must be a host without scheme"]),
+        ('[policy.gateway.headers]\n"x ai" = "team"', ["must be the name of a header"]),
     ],
 )
 def test_a_bad_policy_is_refused_by_key_and_fix(text: str, parts: list[str]) -> None:
@@ -444,3 +463,89 @@ def test_without_a_policy_nothing_is_enforced() -> None:
     assert meter is not None
     assert not meter.enforcing
     meter.require(how="")
+
+
+def test_a_table_may_name_its_dimension_by_any_spelling() -> None:
+    """`[policy.dimensions.team_id]` would be read, accepted, and never hold."""
+    Path("farthing.toml").write_text(
+        '[aliases]\nsquad = "feature"\n'
+        '[policy.dimensions.team_id]\nvalues = ["growth"]\nwhen_unlisted = "reject"\nmax_length = 7\n'
+        '[policy.dimensions.squad]\nvalues = ["a"]\nwhen_unlisted = "reject"\n'
+        '[[policy.renames]]\ndimension = "squad"\nfrom = "old"\nto = "a"\non = 2020-01-01\n',
+        encoding="utf-8",
+    )
+    settings = load_settings({}, environ={})
+    policy = Policy(aliases=settings.aliases, document=settings.policy)
+    verdict = decide({"team": "grwth", "feature": "b"}, policy=policy)
+    assert {each.dimension for each in verdict.refusals} == {"team", "feature"}
+    assert decide({"team": "too-long"}, policy=policy).violations == ("team:too-long",)
+    assert decide({"team": "growth", "squad": "old"}, policy=policy).attribution.feature == "a"
+    with Path("farthing.toml").open("a", encoding="utf-8") as file:
+        file.write('[policy.dimensions.team]\nvalues = ["x"]\n')
+    with pytest.raises(farthing.ConfigurationError, match=r"policy.dimensions.team: there is a table for team already"):
+        load_settings({}, environ={})
+
+
+def test_rules_hold_for_every_spelling_of_what_they_name() -> None:
+    """A rule that compares letter by letter is accepted, and never fires."""
+    document = PolicyDocument.model_validate(
+        {
+            "dimensions": {
+                "environment": {"aliases": {"prod": "production"}},
+                "feature": {"vague": ["Some Thing"]},
+            },
+            "routes": [{"pattern": "/API/public/*", "environments": ["Prod"], "required": ["tenant"]}],
+        }
+    )
+    policy = Policy(document=document)
+    for route in ("api/public/x", "/api/public/x", "API/Public/x"):
+        assert "tenant:missing" in decide({"route": route, "environment": "PROD"}, policy=policy).violations
+    assert decide({"route": "api/public/x", "environment": "test"}, policy=policy).violations == ()
+    assert decide({"feature": "some_thing"}, policy=policy).violations == ("feature:vague",)
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("name", ["farthing.toml", "pyproject.toml"])
+def test_files_of_other_systems_are_read(name: str, bom: bytes, end: bytes) -> None:
+    """Notepad writes a mark before the first character and two at the end of a line."""
+    table = b"tool.farthing." if name == "pyproject.toml" else b""
+    text = b"[" + table + b'policy.environments.production]\nrequired = ["feature"]\n'
+    Path(name).write_bytes(bom + text.replace(b"\n", end))
+    assert load_settings({}, environ={}).policy.environments["production"].required == ("feature",)
+    assert load_settings({}, environ={}, path=Path(name)).policy.environments["production"].required == ("feature",)
+
+
+def test_letters_that_look_alike_are_one_value_or_marked() -> None:
+    """Two rows of a report that nobody can tell apart are worse than a misspelling."""
+    spellings = (
+        "caf\u00e9",
+        "cafe\u0301",
+        "CAFE\u0301",
+        "ca\u200bf\u00e9",
+        "\uff43\uff41\uff46\u00e9",
+        "\u202ecaf\u00e9",
+    )
+    for written in spellings:
+        assert decide({"feature": written}, policy=Policy()).attribution.feature == "caf\u00e9"
+    assert decide({"feature": "p\u0430ypal"}, policy=Policy()).violations == ("feature:mixed-scripts",)
+    for plain in ("\u0430\u0431\u0432", "\u65e5\u672c-x1", "stra\u00dfe", "\u03b1-\u03b2"):
+        assert decide({"feature": plain}, policy=Policy()).violations == ()
+    document = PolicyDocument.model_validate(
+        {"dimensions": {"feature": {"values": ["paypal"], "when_unlisted": "warn"}}}
+    )
+    complaint = decide({"feature": "p\u0430ypal"}, policy=Policy(document=document)).complaints[0]
+    assert r"'p\u0430ypal'" in complaint.sentence
+    assert "did you mean 'paypal'?" in complaint.sentence
+
+
+def test_a_long_vocabulary_still_knows_what_was_meant() -> None:
+    """Ten thousand names must not be compared letter by letter on the way to the provider."""
+    values = [f"{word}-{number}" for word in ("alpha", "beta") for number in range(5_000)]
+    document = PolicyDocument.model_validate({"dimensions": {"feature": {"values": values, "when_unlisted": "reject"}}})
+    policy = Policy(document=document)
+    (refusal,) = decide({"feature": "alhpa-4999"}, policy=policy).refusals
+    assert "did you mean 'alpha-" in refusal.sentence
+    (refusal,) = decide({"feature": "entirely-else"}, policy=policy).refusals
+    assert "and 9988 more" in refusal.sentence
+    assert decide({"feature": "beta-4711"}, policy=policy).violations == ()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,6 +163,43 @@ def test_a_damaged_segment_gives_what_is_whole(
     assert counted is not None or counters.by_reason("exported") == {"spans:damaged": 1}
 
 
+def test_what_only_has_the_name_of_a_segment_is_put_aside(tmp_path: Path) -> None:
+    """A pipe would keep its reader for ever, a link lead elsewhere; both are named, and the sound one is sent."""
+    sound = spool_in(tmp_path)
+    sound.append("bills", b"x", 1)
+    sound.close()
+    secret = tmp_path / "elsewhere"
+    secret.write_bytes(b"somebody's")
+    names = [f"bills-{TAG}-{number:020d}-000001-1-0000000{number}.spool" for number in range(5)]
+    os.mkfifo(tmp_path / names[0])
+    (tmp_path / names[1]).mkdir()
+    (tmp_path / names[2]).symlink_to(secret)
+    (tmp_path / names[3]).write_bytes(gzip.compress(b"0" * 10_000_000))
+    (tmp_path / names[4]).write_bytes(b"x" * 10_000_000)
+    assert spool_contents(tmp_path).quarantined == tuple(names)
+    counters = Counters()
+    assert adopt_all(spool_in(tmp_path, counters)) == [b"x"]
+    assert spool_contents(tmp_path).quarantined == tuple(names)
+    assert counters.by_reason("spool") == {"damaged": 5}
+    assert secret.read_bytes() == b"somebody's"
+
+
+def test_a_redirect_takes_neither_spans_nor_headers_to_another_host(tmp_path: Path) -> None:
+    """A receiver, or somebody in its place, must not hand the key of one host to another."""
+    counters = Counters()
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret"}
+    with OtlpReceiver() as other, OtlpReceiver(status=307, location=f"{other.endpoint}/v1/traces") as receiver:
+        destination = Destination.of("TRACES", f"{receiver.endpoint}/v1/traces", environ)
+        made = Shipper(destination, word="spans", spool=spool_in(tmp_path, counters), counters=counters)
+        made.put("bills", request("a"), 1)
+        assert flush(made) is False
+        assert other.requests == 0
+        receiver.status = 200
+        assert flush(made) is True
+        assert receiver.headers[0]["api-key"] == "secret"
+        made.close()
+
+
 def test_a_segment_is_for_its_receiver_alone(tmp_path: Path) -> None:
     """Two applications of a machine share the folder; one's spans must not leave with the other's key."""
     mine = Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret1"})
@@ -177,6 +217,7 @@ def test_headers_do_not_leave_for_another_host() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://vendor.example", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s%3D1"}
     assert Destination.of("TRACES", "https://vendor.example/v1/traces", environ).headers == {"api-key": "s=1"}
     assert Destination.of("TRACES", "http://localhost:4318/v1/traces", environ).headers == {}
+    assert Destination.of("TRACES", "http://vendor.example/v1/traces", environ).headers == {}  # in plain sight
     with pytest.raises(ValueError, match="no HTTP URL"):
         Destination.of("TRACES", "localhost:4318", environ)
 
@@ -235,6 +276,23 @@ def test_retry_after_is_honoured_and_then_everything_arrives(tmp_path: Path) -> 
         assert [span.name for span in receiver.spans] == ["a"]
         made.close()
     assert not list(tmp_path.glob("*"))
+
+
+def test_retry_after_may_be_a_date_of_a_clock_that_is_not_ours(tmp_path: Path) -> None:
+    """A receiver whose clock is an hour off means the same seconds; our own clock may be the wrong one."""
+    counters = Counters()
+    off = datetime.now(UTC) + timedelta(hours=1)
+    with OtlpReceiver(status=503, retry_after=format_datetime(off + timedelta(seconds=2), usegmt=True)) as receiver:
+        receiver.date = format_datetime(off, usegmt=True)
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a"), 1)
+        assert flush(made) is False
+        asked, receiver.status = receiver.requests, 200
+        assert flush(made, 0.3) is False
+        assert receiver.requests == asked
+        time.sleep(2.1)
+        assert flush(made) is True
+        made.close()
 
 
 @pytest.mark.parametrize("spooled", [True, False])

@@ -93,7 +93,7 @@ class Bench:
     def calls(self) -> list[farthing.Call]:
         """Deliver, and read the ledger, in the order of the calls' starts."""
         assert farthing.flush(timeout=10)
-        lines = [line for path in sorted(self.folder.rglob("*.jsonl")) for line in path.read_text().splitlines()]
+        lines = [line for path in sorted(self.folder.rglob("calls-*.jsonl")) for line in path.read_text().splitlines()]
         assert not any(SECRET in line for line in lines), "content reached the ledger"
         return sorted((farthing.Call.model_validate_json(line) for line in lines), key=lambda call: call.started_at)
 

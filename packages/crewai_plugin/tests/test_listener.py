@@ -32,7 +32,8 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[listener._Bridge]:
 
 def test_public_names() -> None:
     """A name that users import would be gone."""
-    assert sorted(farthing_crewai.__all__) == ["CallRefusedError", "FarthingListener", "UnsupportedCrewAIError"]
+    names = ["CallRefusedError", "FarthingListener", "ProviderTags", "UnsupportedCrewAIError"]
+    assert sorted(farthing_crewai.__all__) == names
 
 
 @pytest.mark.parametrize(

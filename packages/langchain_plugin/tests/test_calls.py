@@ -16,7 +16,7 @@ from langchain_openai import OpenAI
 from pydantic import BaseModel
 
 from farthing.testing.provider import FakeProvider, Reply
-from farthing_langchain import FarthingHandler, handler
+from farthing_langchain import FarthingHandler, include_usage
 
 if TYPE_CHECKING:
     from langchain_bench import MakeModel, Settle
@@ -89,7 +89,7 @@ async def test_stream_events(openai: MakeModel, settle: Settle) -> None:
 
 def test_stream_without_usage(openai: MakeModel, settle: Settle, caplog: pytest.LogCaptureFixture) -> None:
     """A stream that was not asked for usage is unreported, not free, and the log says once how to mend it."""
-    vars(handler)["_warn_of_silent_streams"].cache_clear()
+    include_usage.forget_told()
     for _ in range(2):
         assert list(openai(stream_usage=False).stream("hi", config()))
     assert caplog.text.count("stream_usage=True") == 1
@@ -197,6 +197,19 @@ def test_anthropic(provider: FakeProvider, anthropic: MakeModel, settle: Settle)
     assert written.usage.cache_write_1h_tokens == 50
     assert searched.usage is not None
     assert searched.usage.web_searches == 3
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_anthropic_stream_with_searches(
+    version: str, provider: FakeProvider, anthropic: MakeModel, settle: Settle
+) -> None:
+    """A stream's usage does not count the searches: they are counted in its content, in both output versions."""
+    provider.script(Reply(web_searches=3))
+    tool = {"type": "web_search_20250305", "name": "web_search"}
+    assert list(anthropic(output_version=version).bind_tools([tool]).stream("hi", config()))
+    (call,) = settle()
+    assert call.usage is not None
+    assert call.usage.web_searches == 3
 
 
 def test_anthropic_stream(provider: FakeProvider, anthropic: MakeModel, settle: Settle) -> None:

@@ -258,7 +258,7 @@ def test_chain_with_retry(provider: FakeProvider, openai: MakeModel, settle: Set
 
 
 def test_paid_twice(openai: MakeModel, settle: Settle) -> None:
-    """A retry because of a parser pays the model twice, and both are on the bill."""
+    """A retry because of a parser pays the model twice: both are on the bill, as attempts of one operation."""
     seen: list[str] = []
 
     def parse(message: Any) -> str:
@@ -268,7 +268,19 @@ def test_paid_twice(openai: MakeModel, settle: Settle) -> None:
         return seen[-1]
 
     (openai() | RunnableLambda(parse)).with_retry(wait_exponential_jitter=False).invoke("hi", config())
-    assert [call.cost.status for call in settle()] == ["priced", "priced"]
+    calls = settle()
+    assert [(call.attempt, call.cost.status) for call in calls] == [(1, "priced"), (2, "priced")]
+    assert len({call.operation_id for call in calls}) == 1
+
+
+def test_steps_of_a_retried_chain_are_operations(openai: MakeModel, settle: Settle) -> None:
+    """Two models in a row are no attempts of each other, also where the chain around them may be tried again."""
+    (openai() | StrOutputParser() | openai("gpt-4o-mini")).with_retry(wait_exponential_jitter=False).invoke(
+        "hi", config()
+    )
+    calls = settle()
+    assert [call.attempt for call in calls] == [1, 1]
+    assert len({call.operation_id for call in calls}) == 2
 
 
 @pytest.mark.parametrize("shape", ["bare", "step", "chain"])

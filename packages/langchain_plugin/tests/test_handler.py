@@ -31,7 +31,7 @@ SECRETS = ("prompt-secret", "reply-secret", "sk-header-secret", "tool-secret")
 
 def test_public_names() -> None:
     """What is public is a list, and stays."""
-    assert farthing_langchain.__all__ == ["FarthingHandler", "install"]
+    assert farthing_langchain.__all__ == ["FarthingHandler", "corroborated", "install"]
 
 
 def test_nothing_of_content_leaves(provider: FakeProvider, openai: MakeModel, settle: Settle, spans: Any) -> None:

@@ -18,8 +18,7 @@ with warnings.catch_warnings():
 
 from farthing.testing import capture
 from farthing.testing.provider import FakeProvider
-from farthing_litellm import FarthingLogger
-from farthing_litellm import logger as logger_module
+from farthing_litellm import FarthingLogger, include_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +62,7 @@ def _reset() -> None:
     lite.input_callback = []
     lite.cache = None
     lite.num_retries = None
-    logger_module.forget_told()
+    include_usage.forget_told()
 
 
 @pytest.fixture

@@ -215,6 +215,27 @@ def test_several_choices_and_tools(bench: Bench, model: str) -> None:
     assert calls[-1].finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize("mode", ["sync", "async", "async, callbacks emptied"])
+def test_tier_of_a_stream_is_the_one_served(bench: Bench, mode: str) -> None:
+    """LiteLLM loses the tier of a stream: one that was refused flex would be billed at half of what it costs."""
+    if mode.endswith("emptied"):
+        lite.callbacks = []
+    bench.provider.script(Reply(service_tier="default"))
+    asked = bench.openai("gpt-5-mini", service_tier="flex", stream=True, stream_options={"include_usage": True})
+
+    async def read() -> None:
+        async for _ in await lite.acompletion(**asked):
+            pass
+        await farthing.aflush()
+
+    if mode.startswith("async"):
+        asyncio.run(read())
+    else:
+        list(lite.completion(**asked))
+    (call,) = bench.settled()
+    assert (call.service_tier, call.cost.flags) == ("default", ())
+
+
 @pytest.mark.parametrize("served", ["flex", "default"])
 def test_service_tier_is_the_one_served(bench: Bench, served: str) -> None:
     """A flex price would be taken for a request that was served as standard."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from farthing.policy import Policy, PolicyDocument
 from farthing_litellm import extract
 
 PROXY: dict[str, Any] = {
@@ -111,3 +112,19 @@ def test_local_times_only_count_by_their_difference() -> None:
     assert extract.ended_ns(1_000, start, start + timedelta(hours=1), 5_000) == 5_000
     assert extract.ended_ns(1_000, start, datetime(2026, 1, 1, 12, tzinfo=UTC), 10**15) == 1_000
     assert extract.ended_ns(1_000, None, "later", 7) == 7
+
+
+def test_no_spelling_of_a_locked_dimension_gets_past() -> None:
+    """A caller who writes an alias of farthing.toml could put its bill on another team."""
+    policy = Policy(
+        extra_dimensions=("cost_center",),
+        aliases={"squad": "team", "kst": "cost_center"},
+        document=PolicyDocument.model_validate({"gateway": {"locked": ["squad", "cost-center"]}}),
+    )
+    for spelling in ("team", "TEAM", "team-id", "Squad", "owner"):
+        found = extract.asked({"litellm_params": {"metadata": PROXY | {spelling: "ceo"}}}, policy)
+        assert spelling not in found.tags
+        assert found.details["forged"] == "team"
+    assert (
+        extract.asked({"litellm_params": {"metadata": PROXY | {"kst": "1"}}}, policy).details["forged"] == "cost_center"
+    )

@@ -24,9 +24,7 @@ def attempt(mode: str, arguments: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("maker", ["openai", "anthropic"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.parametrize(
-    ("status", "error_type"), [(400, "BadRequestError"), (429, "RateLimitError"), (500, "InternalServerError")]
-)
+@pytest.mark.parametrize(("status", "error_type"), [(400, "400"), (429, "429"), (500, "500")])
 def test_refused_by_the_provider(bench: Bench, mode: str, maker: str, status: int, error_type: str) -> None:
     """A refused request would stand as unknown, or its text in the ledger."""
     bench.provider.script(Fault(status=status))

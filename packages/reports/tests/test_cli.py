@@ -16,7 +16,7 @@ import pytest
 from reports_bench import NOON, WriteLedger, make_call
 from typer.testing import CliRunner
 
-from farthing import Call
+from farthing import Call, Cost
 from farthing_reports.cli import app
 
 if TYPE_CHECKING:
@@ -80,10 +80,41 @@ def test_json(folder: Path) -> None:
             "unpriced_calls": 0,
             "unreported_calls": 0,
             "estimated_calls": 0,
+            "estimated_usd": "0",
             "cache_hits": 0,
             "saved_usd": "0",
         }
     ]
+
+
+def test_use_is_told_in_sentences(write_ledger: WriteLedger) -> None:
+    """What was paid for nothing is added up, with what is not known and what is an estimate beside it."""
+    folder = write_ledger(
+        [
+            make_call(amount="1", outcome="error", operation_id="one", attempt=1),
+            make_call(amount="3", operation_id="one", attempt=2),
+            make_call(amount=None, status="unreported", outcome="cancelled", usage=None),
+            make_call(
+                outcome="abandoned",
+                usage=None,
+                cost=Cost(amount_usd=None, status="estimated", estimated_usd=Decimal("0.25")),
+            ),
+        ]
+    )
+    shown = run("report", "--by", "use", "--ledger", folder).stdout
+    assert "Estimated, not in the total: $0.25 for 1 call." in shown
+    assert "Useful: $3 for 1 call." in shown
+    assert (
+        "Waste: ≥ $1 for 3 calls, 1 of unknown cost, estimated besides: $0.25 (25% of what is known): "
+        "superseded $1 for 1 call; cancelled ≥ $0 for 1 call, 1 of unknown cost; "
+        "abandoned ≥ $0 for 1 call, estimated besides: $0.25."
+    ) in shown
+    assert shown.splitlines()[0].split()[-3:] == ["unknown", "estimated", "share"]
+    assert "superseded" in run("report", "--help").stdout
+    (useful,) = json.loads(
+        run("report", "--by", "use", "--where", "use=useful", "--ledger", folder, "--format", "json").stdout
+    )
+    assert (useful["use"], useful["cost_usd"]) == ("useful", "3")
 
 
 def test_csv(write_ledger: WriteLedger) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -107,6 +110,36 @@ def test_what_is_no_text_stays_and_is_named(tmp_path: Path) -> None:
     done = compact(tmp_path, now=NOW)
     assert (done.segments, list(done.left)) == (1, [bad.name])
     assert bad.exists()
+
+
+def test_what_is_no_file_is_named_and_the_rest_compacted(tmp_path: Path) -> None:
+    """A pipe by the name of a segment must not hold up the night's job for ever."""
+    first = segment(tmp_path, "1-a", 1, 2)
+    others = [first.with_name(first.name.replace("1-a", name)) for name in ("2-b", "3-c", "4-d")]
+    os.mkfifo(others[0])
+    others[1].mkdir()
+    others[2].symlink_to(first)
+    done = compact(tmp_path, now=NOW)
+    assert (done.files, done.lines, done.busy) == (1, 2, 0)
+    assert list(done.left) == [path.name for path in others]
+
+
+def test_two_at_once_and_a_writer_count_nothing_twice(tmp_path: Path) -> None:
+    """Cron jobs overlap, and services go on writing; whoever comes second says so and leaves."""
+    for number in range(40):
+        segment(tmp_path, f"{number}-a", number)
+    compacting = [sys.executable, "-c", "from farthing_reports.cli import main; main()", "ledger", "compact"]
+    command = [*compacting, "--ledger", str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]  # noqa: S603 - ours
+    living = LedgerSink(tmp_path)
+    for number in range(40, 80):
+        living.write([call(number)])
+    for process in both:
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0 or "another farthing ledger compact is at work" in told
+    living.close()
+    assert aggregate(find_ledger(tmp_path), []).rows[0].calls == 80
+    assert len(list(tmp_path.glob("*.parquet"))) == 1
 
 
 def test_the_living_are_left_alone_and_so_is_today(tmp_path: Path) -> None:

@@ -125,10 +125,29 @@ def test_empty_and_foreign_files_are_no_damage(sound: Path) -> None:
     """An empty file and files that are not the ledger's are passed over in silence."""
     (sound.parent / "calls-empty.jsonl").touch()
     (sound.parent / "notes.jsonl").write_text("hello\n", encoding="utf-8")
-    (sound.parent / "calls-folder.jsonl").mkdir()
     found = read(sound)
     assert found.rows[0].calls == 3
     assert found.skipped == []
+
+
+def test_what_only_has_the_name_of_a_file_is_named_and_reading_goes_on(sound: Path) -> None:
+    """A pipe would keep its reader for ever; a Parquet file that is none must not end the report."""
+    folder = sound.parent
+    (folder / "calls-folder.jsonl").mkdir()
+    os.mkfifo(folder / "calls-pipe.jsonl")
+    (folder / "calls-gone.jsonl").symlink_to(folder / "nowhere")
+    (folder / "calls-cut.parquet").write_bytes(b"PAR1 and no end")
+    (folder / "calls-hollow.parquet").write_bytes(b"PAR1" + b"x" * 1000 + b"PAR1")
+    (folder / "calls-empty.parquet").touch()
+    assert read(sound).rows[0].calls == 3
+    assert {path.name for path in find_ledger(folder).unreadable} == {
+        "calls-folder.jsonl",
+        "calls-pipe.jsonl",
+        "calls-gone.jsonl",
+        "calls-cut.parquet",
+        "calls-hollow.parquet",
+        "calls-empty.parquet",
+    }
 
 
 def test_folder_that_looks_like_a_pattern(sound: Path) -> None:

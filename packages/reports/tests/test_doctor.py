@@ -126,7 +126,7 @@ def test_endpoint_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         found = by_name(examine())
         assert (found["traces"].state, found["metrics"].state) == ("ok", "ok")
         assert receiver.bodies == (b"", b"")
-        assert {name.lower(): value for name, value in receiver.headers[0].items()}["x-api-key"] == "a b"
+        assert receiver.headers[0]["x-api-key"] == "a b"
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,14 @@ def test_old_price_data_is_a_warning() -> None:
         ({"openinference-instrumentation-langchain": "0.1"}, {}, "openinference-instrumentation-langchain"),
         ({"opentelemetry-instrumentation-requests": "0.50"}, {}, None),
         ({"traceloop-sdk": "0.40"}, {}, "traceloop-sdk"),
+        ({"langfuse": "3.0"}, {}, "langfuse"),
+        (
+            {"opentelemetry-instrumentation-openai-v2": "2.0"},
+            {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "requests, openai_v2"},
+            None,
+        ),
+        ({"litellm": "1.100.5"}, {"LITELLM_SUCCESS_CALLBACKS": "s3,otel"}, "litellm"),
+        ({"litellm": "1.100.5"}, {"LITELLM_SUCCESS_CALLBACKS": "s3"}, None),
     ],
 )
 def test_neighbours_that_count_the_same_tokens(
@@ -250,6 +258,17 @@ def test_neighbours_that_count_the_same_tokens(
     warned = [check for check in check_neighbours(environ, installed=installed) if check.state == "warn"]
     assert [check.name for check in warned] == ([] if named is None else [named])
     assert all(check.fix and "secret" not in check.found for check in warned)
+
+
+def test_what_the_launcher_switches_on_is_told_from_what_is_only_installed() -> None:
+    """`opentelemetry-instrument` starts whatever is installed, and one variable keeps it from doing so."""
+    installed = {"opentelemetry-instrumentation-openai-v2": "2.0"}
+    launched = {"PYTHONPATH": "/x/opentelemetry/instrumentation/auto_instrumentation:/app"}
+    (idle,) = check_neighbours({}, installed=installed)
+    (active,) = check_neighbours(launched, installed=installed)
+    assert "once started" in idle.found
+    assert "switched on by opentelemetry-instrument" in active.found
+    assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=openai-v2" in str(active.fix)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -21,7 +21,7 @@ team = "platform-sandbox"
 [policy.dimensions.environment.aliases]
 prod = "production"
 [policy.dimensions.team]
-values = ["growth"]
+values = ["growth", "platform-sandbox"]
 when_unlisted = "warn"
 """
 

@@ -7,16 +7,20 @@ import tempfile
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reports_bench import NOON, WriteLedger, build_ledger, make_call
 
-from farthing import Scope
+from farthing import Cost, Scope
 from farthing_reports.keys import Key, Vocabulary
 from farthing_reports.ledger import find_ledger
 from farthing_reports.report import Report, aggregate, exact_sum, names_in, total
+
+if TYPE_CHECKING:
+    from farthing.envelope import CostStatus
 
 EXACT = Context(prec=10_000)
 
@@ -27,7 +31,7 @@ def keys(*names: str, extra: tuple[str, ...] = ()) -> list[Key]:
     return [vocabulary.require(name, "--by") for name in names]
 
 
-def report(folder: Path, *names: str, where: tuple[str, ...] = (), **bounds: datetime) -> Report:
+def report(folder: Path, *names: str, where: tuple[str, ...] = (), **bounds: Any) -> Report:
     """Aggregate a ledger by some names."""
     filters = Vocabulary().filters(where, "--where")
     return aggregate(find_ledger(folder), keys(*names), filters=filters, **bounds)
@@ -100,13 +104,66 @@ def test_unknown_is_not_zero(write_ledger: WriteLedger) -> None:
         "calls": 6,
         "input_tokens": 400,
         "output_tokens": 40,
-        "cost_usd": "0.6",
+        "cost_usd": "0.5",
         "unpriced_calls": 2,
         "unreported_calls": 1,
         "estimated_calls": 1,
+        "estimated_usd": "0.1",
         "cache_hits": 1,
         "saved_usd": "0.25",
     }
+
+
+def test_an_estimate_is_never_in_the_total(write_ledger: WriteLedger) -> None:
+    """Estimates of calls without usage stand beside the bill, exact among themselves, however large or small."""
+    estimates = ["0.000000000000000000000001", "1000000000", "0.25"]
+    folder = write_ledger(
+        [make_call(amount="1")]
+        + [
+            make_call(
+                usage=None,
+                cost=Cost(amount_usd=None, status="estimated", estimated_usd=Decimal(each)),
+                outcome="cancelled",
+            )
+            for each in estimates
+        ]
+    )
+    (row,) = report(folder, "provider").rows
+    assert (row.cost_usd, row.unpriced_calls, row.estimated_calls) == (Decimal(1), 0, 3)
+    assert row.estimated_usd == Decimal("1000000000.250000000000000000000001")
+
+
+def test_use_tells_what_was_paid_for_nothing(write_ledger: WriteLedger) -> None:
+    """Attempts are judged by their whole operation, also where the report is cut to a part of it."""
+    operations: list[list[tuple[str, str | None, CostStatus, str]]] = [
+        [("error", "1", "priced", "chat"), ("error", None, "unreported", "chat"), ("success", "2", "priced", "mail")],
+        [("success", "4", "priced", "chat"), ("success", "8", "priced", "chat")],
+        [("error", "16", "priced", "chat"), ("error", "0", "not_billed", "chat")],
+        [("cancelled", None, "unreported", "chat")],
+        [("abandoned", None, "unreported", "chat")],
+        [("success", "0", "cache_hit", "chat")],
+    ]
+    calls = [
+        make_call(
+            amount=amount, status=status, outcome=outcome, operation_id=f"op-{number}", attempt=attempt,
+            tags={"feature": feature}, after_seconds=attempt,
+        )
+        for number, operation in enumerate(operations)
+        for attempt, (outcome, amount, status, feature) in enumerate(operation, start=1)
+    ]  # fmt: skip
+    folder = write_ledger(calls)
+    found = {row.dimensions["use"]: (row.cost_usd, row.calls, row.unpriced_calls) for row in report(folder, "use").rows}
+    assert found == {
+        "useful": (Decimal(10), 2, 0),
+        "superseded": (Decimal(5), 3, 1),
+        "failed": (Decimal(16), 2, 0),
+        "cancelled": (Decimal(0), 1, 1),
+        "abandoned": (Decimal(0), 1, 1),
+        "cached": (Decimal(0), 1, 0),
+    }
+    cut = report(folder, "use", where=("feature=chat",), until=NOON.replace(second=2))
+    assert costs(cut)[("superseded",)] == Decimal(5)
+    assert costs(report(folder, "feature", where=("use=superseded",))) == {("chat",): Decimal(5)}
 
 
 def test_a_copied_file_counts_once(write_ledger: WriteLedger) -> None:

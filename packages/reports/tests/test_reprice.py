@@ -14,7 +14,7 @@ import pytest
 from reports_bench import NOON, WriteLedger, make_call
 from typer.testing import CliRunner
 
-from farthing import Call, Cost, Provenance, Usage
+from farthing import Call, Usage
 from farthing_reports.cli import app
 from farthing_reports.in_force import prices_in_force
 from farthing_reports.ledger import find_ledger
@@ -37,7 +37,7 @@ def priced(provider: str, model: str, usage: Usage, **context: Any) -> Call:
     cost = prices_in_force().book.price(provider, model, usage, at=at, **context)
     tier = context.get("tier")
     return make_call(provider=provider, request_model=model, usage=usage, service_tier=tier, started_at=at).model_copy(
-        update={"cost": cost}
+        update={"cost": cost, "price_context": context.get("context", {})}
     )
 
 
@@ -72,18 +72,6 @@ def test_the_same_book_gives_the_same_cost(
     (one,) = repriced(write_ledger([call])).values()
     assert (one.new_usd, one.new_status) == (call.cost.amount_usd, call.cost.status)
     assert one.difference_usd == (None if call.cost.amount_usd is None else 0)
-
-
-def test_an_unrecorded_region_is_not_priced_as_none(write_ledger: WriteLedger) -> None:
-    """A call that its region left unpriced stays so, and says why: its region is not in the ledger."""
-    cost = Cost(
-        amount_usd=None,
-        status="unpriced",
-        flags=("context-not-priced",),
-        provenance=Provenance(engine="farthing", engine_version="0", tier="standard"),
-    )
-    (one,) = repriced(write_ledger([make_call().model_copy(update={"cost": cost})])).values()
-    assert (one.new_usd, one.new_flags) == (None, ("context-not-priced", "context-not-recorded"))
 
 
 def test_the_answering_model_goes_first(write_ledger: WriteLedger) -> None:

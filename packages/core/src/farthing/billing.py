@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from farthing import semconv
 from farthing.envelope import Call, Cost, Scope, Usage
+from farthing.estimating import METHOD, estimated_usage
 from farthing.guard import report_fault
 from farthing.providers import canonical_provider
 from farthing.runs import Finish, Run, RunMap
@@ -106,13 +108,19 @@ class Billing:
         """Close what waited too long; with `final`, what waits for another layer is settled now."""
         now = time.monotonic()
         calls: list[Call] = []
-        late, self._unlinked = _split(self._unlinked, now, everything=final)
+        late, self._unlinked = _split(self._unlinked, now, everything=final, answered=_is_linked)
         calls.extend(self._bill(run) for run in late)
-        late, self._outer = _split(self._outer, now, everything=final)
+        late, self._outer = _split(self._outer, now, everything=final, answered=_is_told_below)
         for outer in late:
             calls.extend(self._close_inner(outer))
-        for run in self._runs.older_than(time.time_ns() - self._run_timeout_ns):
-            run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout")
+        old = self._runs.older_than(self._run_timeout_ns)
+        for run in old:
+            if run.tentative:
+                run.leave_outer()
+        for run in old:
+            if run.tentative:
+                continue
+            run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type="timeout"))
             if run.kind == "call":
                 calls.extend(self._settle(run))
             else:
@@ -133,8 +141,8 @@ class Billing:
         if "gateway" in run.details and self._rules.policy.document.gateway.bills:
             self._counters.add("duplicates", "gateway")
         elif run.inner:
-            self._counters.add("duplicates", "layer")
-            if all(inner.finish is not None for inner in run.inner):
+            if _is_told_below(run):
+                self._counters.add("duplicates", "layer")
                 return
             self._outer.append((time.monotonic() + _SETTLE_SECONDS, run))
         elif run.outer_key is not None and run.outer is None:
@@ -143,11 +151,19 @@ class Billing:
             yield self._bill(run)
 
     def _close_inner(self, outer: Run) -> Iterator[Call]:
-        """Bill what an inner layer began and never reported with what the outer layer saw."""
-        for inner in outer.inner:
+        """Bill what an inner layer began and never reported with what the outer layer saw.
+
+        Where the inner layer took back all that it had begun, the outer one is alone and bills itself.
+        """
+        begun = tuple(outer.inner)
+        if not begun:
+            yield self._bill(outer)
+            return
+        self._counters.add("duplicates", "layer")
+        for inner in begun:
             if inner.finish is None and self._runs.take(inner.key) is not None:
                 inner.finish = outer.finish
-                yield self._bill(inner)
+                yield from self._settle(inner)  # it may itself have begun a layer that told all
 
     def _open_scope(self, run: Run) -> None:
         name = f"{run.operation} {run.name}" if run.name else run.operation
@@ -193,11 +209,11 @@ class Billing:
         provider = canonical_provider(finish.provider or run.provider)
         try:
             reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
-            cost, usage = self._cost(run, finish, provider, reading)
+            cost, usage, guessed = self._cost(run, finish, provider, reading)
         except Exception as error:  # noqa: BLE001 - a price that cannot be told must not take the call along
             report_fault("farthing.pricing", error, self._counters)
             reading = UsageReading(usage=None, flags=(), service_tier=None, reported_usd=None)
-            cost, usage = Cost(amount_usd=None, status="unpriced", flags=("fault",)), None
+            cost, usage, guessed = Cost(amount_usd=None, status="unpriced", flags=("fault",)), None, None
         attribution, sources, violations = self._rules.settle(run, day=_day(run))
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if provider is not None:
@@ -226,10 +242,12 @@ class Billing:
                 "response_model": _text(finish.response_model),
                 "response_id": _text(finish.response_id),
                 "service_tier": _text(finish.service_tier or reading.service_tier or run.tier),
+                "price_context": _price_context(finish, reading),
                 "attribution": attribution,
                 "attribution_source": sources,
                 "violations": violations,
                 "usage": usage,
+                "estimated_usage": guessed,
                 "cost": cost,
                 "outcome": finish.outcome,
                 "error_type": _text(finish.error_type),
@@ -248,24 +266,50 @@ class Billing:
         self._count(run, call)
         return call
 
-    def _cost(self, run: Run, finish: Finish, provider: str | None, reading: UsageReading) -> tuple[Cost, Usage | None]:
-        """Price what was bought; what the provider never told stays unknown."""
+    def _cost(
+        self, run: Run, finish: Finish, provider: str | None, reading: UsageReading
+    ) -> tuple[Cost, Usage | None, Usage | None]:
+        """Price what was bought; what the provider never told stays unknown, with an estimate where one is wanted."""
         reported = finish.reported_usd if finish.reported_usd is not None else reading.reported_usd
         if finish.cache_hit:
             would = self._price(run, finish, provider, reading)
             saved = would.amount_usd
-            return Cost(amount_usd=_ZERO, status="cache_hit", source="cache", saved_usd=saved), _NOTHING_BOUGHT
+            return Cost(amount_usd=_ZERO, status="cache_hit", source="cache", saved_usd=saved), _NOTHING_BOUGHT, None
         if finish.billed is False and reading.usage is None:
-            return Cost(amount_usd=_ZERO, status="not_billed", source="provider"), None
+            return Cost(amount_usd=_ZERO, status="not_billed", source="provider"), None, None
         if reading.usage is None:
-            return Cost(amount_usd=None, status="unreported", flags=reading.flags, reported_usd=reported), None
+            unknown = Cost(amount_usd=None, status="unreported", flags=reading.flags, reported_usd=reported)
+            return self._estimate(run, finish, provider, reading, unknown)
         cost = self._price(run, finish, provider, reading)
         flags = reading.flags
         if run.tier in _OTHER_TIERS and not (finish.service_tier or reading.service_tier):
             flags = (*flags, "tier-assumed")
         if flags:
             cost = cost.model_copy(update={"flags": (*cost.flags, *flags)})
-        return cost, reading.usage
+        return cost, reading.usage, None
+
+    def _estimate(
+        self, run: Run, finish: Finish, provider: str | None, reading: UsageReading, unknown: Cost
+    ) -> tuple[Cost, None, Usage | None]:
+        """Say what a call may have cost, beside its unknown cost; leave it at that where its size or price is unknown.
+
+        What a provider went on to generate after nobody listened any more is not in it.
+        """
+        if run.prompt_bytes is None:
+            return unknown, None, None
+        received = run.received_bytes if finish.received_bytes is None else finish.received_bytes
+        usage = estimated_usage(run.prompt_bytes, received)
+        priced = self._price(run, finish._replace(reported_usd=None), provider, replace(reading, usage=usage))
+        if priced.amount_usd is None:
+            return unknown, None, None
+        update = {
+            "status": "estimated",
+            "estimated_usd": priced.amount_usd,
+            "source": priced.source,
+            "provenance": priced.provenance,
+            "flags": (*unknown.flags, METHOD),
+        }
+        return unknown.model_copy(update=update), None, usage
 
     def _price(self, run: Run, finish: Finish, provider: str | None, reading: UsageReading) -> Cost:
         """Price by the model that answered; by the requested one where the book does not know the other."""
@@ -283,7 +327,7 @@ class Billing:
                 reading.usage,
                 at=moment,
                 tier=tier,
-                context={**(reading.context or {}), **(finish.price_context or {})} or None,
+                context=_price_context(finish, reading) or None,
                 reported_usd=reported,
             )
             if cost.amount_usd is not None or "context-not-priced" in cost.flags:
@@ -302,17 +346,25 @@ class Billing:
 
 
 def _split(
-    waiting: list[tuple[float, Run]], now: float, *, everything: bool
+    waiting: list[tuple[float, Run]], now: float, *, everything: bool, answered: Callable[[Run], bool]
 ) -> tuple[list[Run], list[tuple[float, Run]]]:
-    """Part the runs whose time has come from those that may wait on."""
-    due = [run for deadline, run in waiting if everything or deadline <= now or _answered(run)]
-    left = [] if everything else [(deadline, run) for deadline, run in waiting if deadline > now and not _answered(run)]
+    """Part the runs whose time has come, or whose other layer has spoken since, from those that may wait on."""
+    due: list[Run] = []
+    left: list[tuple[float, Run]] = []
+    for deadline, run in waiting:
+        if everything or deadline <= now or answered(run):
+            due.append(run)
+        else:
+            left.append((deadline, run))
     return due, left
 
 
-def _answered(run: Run) -> bool:
-    """Say whether the other layer has spoken since."""
-    return run.outer is not None if run.outer_key is not None else all(i.finish is not None for i in run.inner)
+def _is_linked(run: Run) -> bool:
+    return run.outer is not None
+
+
+def _is_told_below(run: Run) -> bool:
+    return all(inner.finish is not None for inner in run.inner)
 
 
 def _spanned_parent(run: Run) -> Run | None:
@@ -337,6 +389,12 @@ def _scopes(run: Run) -> tuple[Scope, ...]:
             )
         scope = scope.parent
     return tuple(reversed(found))
+
+
+def _price_context(finish: Finish, reading: UsageReading) -> dict[str, str]:
+    """Gather what besides model, tier and moment decides the price; the framework knows better than the usage."""
+    known = {**reading.context, **(finish.price_context or {})}
+    return {name: text for name, value in known.items() if (text := _text(value)) is not None}
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from contextvars import ContextVar, copy_context
-from types import EllipsisType, MappingProxyType
+from types import AsyncGeneratorType, CoroutineType, EllipsisType, GeneratorType, MappingProxyType
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 from farthing.dimensions import canonical_name
@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Tag = str | None
+_LATER: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -187,7 +188,17 @@ class attribute:  # noqa: N801 - reads as a verb in a with statement, as context
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function of any of the four kinds."""
+        """Decorate a function of any of the four kinds, or what hands one back: a partial, a lambda, a method.
+
+        Raises:
+            TypeError: It is a class; decorate its methods.
+        """
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        if inspect.isclass(function):
+            raise TypeError(
+                f"attribute() decorates functions, and {function.__name__} is a class: decorate its methods"
+            )
         if inspect.isasyncgenfunction(function):
             return cast("Callable[P, R]", _around_async_generator(self, function))
         if inspect.isgeneratorfunction(function):
@@ -204,9 +215,27 @@ class attribute:  # noqa: N801 - reads as a verb in a with statement, as context
         @functools.wraps(function)
         def plain(*args: P.args, **kwargs: P.kwargs) -> R:
             with self:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            # What runs only when it is awaited or read runs after the block: it belongs to it all the same.
+            return cast("R", _later(self, result)) if type(result) in _LATER else result
 
         return plain
+
+
+def _later(scope: attribute, result: object) -> object:
+    """Take the scope along to a coroutine or generator that a plain function made or was handed."""
+    if inspect.iscoroutine(result):
+
+        async def awaited() -> object:
+            with scope:
+                return await result
+
+        return awaited()
+    if inspect.isgenerator(result):
+        return _around_generator(scope, lambda: cast("Generator[object, object, object]", result))()
+    if inspect.isasyncgen(result):
+        return _around_async_generator(scope, lambda: cast("AsyncGenerator[object, object]", result))()
+    return result
 
 
 def _around_generator(

@@ -1,11 +1,12 @@
 """The tags of a call in the form that a provider bills by or logs, so that its own figures can be laid beside ours.
 
-Only for providers and dimensions that `[policy.corroboration]` names, and only where the caller passes the result on.
-What a provider would refuse is rewritten, never sent: no good request may become an error. A rewritten value ends in
-eight digits of a hash, and `provider-tags.jsonl` beside the ledger says what it stood for.
+Only for providers and dimensions that `[policy.corroboration]` names. What a provider would refuse is rewritten, never
+sent, and an endpoint that is not known to take tags gets none: no good request may become an error. A rewritten value
+ends in eight digits of a hash, and `provider-tags.jsonl` beside the ledger says what it stood for.
 
-Limits: Vertex AI labels (cloud.google.com/resource-manager/docs/labels-overview), Bedrock request metadata (AWS API
-reference, Converse), OpenAI metadata (API reference, chat completions), Anthropic metadata.user_id (API reference).
+Limits: Vertex AI labels (Google Cloud, "Custom metadata labels"), Bedrock request metadata (AWS API reference,
+Converse), OpenAI metadata (API reference; chat completions answer 400 to it without `store`), Anthropic
+metadata.user_id (API reference).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from farthing import setup
 from farthing.context import NOTHING, current
+from farthing.counting import counters
 from farthing.guard import guarded
 from farthing.meter import Asking
 from farthing.policy.values import MARKERS
@@ -26,9 +27,11 @@ from farthing.providers import canonical_provider
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["provider_tags"]
+    from farthing.policy.document import Corroboration
+    from farthing.rules import Tagged
 
-_MAX_REMEMBERED: Final = 100_000
+__all__ = ["Endpoint", "is_our_mark", "provider_tags", "tags_for", "wanted"]
+
 _HASH_LENGTH: Final = 8
 
 
@@ -47,8 +50,94 @@ _FORMS: Final = {
     "aws.bedrock": _Form(16, 256, 256, re.compile(r"[^a-zA-Z0-9\s:_@$#=/+,.-]"), lower=False),
     "openai": _Form(16, 64, 512, re.compile(r"[^\x20-\x7e]"), lower=False),
 }
-_remembered: Final[set[tuple[str, str, str]]] = set()
-_lock: Final = threading.Lock()
+_HOSTS: Final = {
+    "gcp.vertex_ai": re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com"),
+    "aws.bedrock": re.compile(r"bedrock-runtime(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)"),
+    "openai": re.compile(r"(?:[a-z]{2}\.)?api\.openai\.com"),
+    "anthropic": re.compile(r"api\.anthropic\.com"),
+}
+_OPERATIONS: Final = {
+    "gcp.vertex_ai": frozenset({"generate_content"}),
+    "aws.bedrock": frozenset({"converse"}),
+    "openai": frozenset({"chat", "responses"}),
+    "anthropic": frozenset({"messages"}),
+}
+_MARK: Final = re.compile(r"f_[0-9a-f]{32}")
+
+
+class Endpoint(NamedTuple):
+    """Where a request is about to go."""
+
+    provider: str
+    operation: str
+    """generate_content, converse, chat, responses or messages; anything else takes no tags."""
+    host: str | None = None
+    """None is the provider's own."""
+    stored: bool | None = None
+    """OpenAI's `store` as the caller set it."""
+
+
+def wanted() -> bool:
+    """Say whether tags are to be written for any provider; asked before every request.
+
+    Raises:
+        Nothing.
+    """
+    meter = setup.get_meter()
+    policy = None if meter is None else meter.policy
+    return policy is not None and bool(policy.document.corroboration.providers)
+
+
+def tags_for(endpoint: Endpoint, *, tagged: Tagged) -> dict[str, str]:
+    """Give the tags that a request may carry, for plugins.
+
+    Args:
+        endpoint: Where it goes.
+        tagged: Whose tags they are.
+
+    Returns:
+        As `provider_tags`; empty also where the endpoint is not known to take them.
+
+    Raises:
+        Nothing.
+    """
+    return _tags_for(endpoint, tagged) or {}
+
+
+@guarded
+def _tags_for(endpoint: Endpoint, tagged: Tagged) -> dict[str, str]:
+    chosen = setup.runtime().rules.policy.document.corroboration
+    name = canonical_provider(endpoint.provider)
+    if name is None or not _is_chosen(name, chosen):
+        return {}
+    refused = _refused(name, endpoint, chosen)
+    counters.add("context", f"provider-tags:{refused or 'written'}")
+    return {} if refused else _resolved(name, tagged)
+
+
+def _is_chosen(name: str | None, chosen: Corroboration) -> bool:
+    return name in {canonical_provider(each) for each in chosen.providers}
+
+
+def _refused(name: str, endpoint: Endpoint, chosen: Corroboration) -> str | None:
+    """Say why a request may not carry tags; None where it may."""
+    host = endpoint.host
+    if host is not None and host.lower() not in chosen.hosts and not _HOSTS[name].fullmatch(host.lower()):
+        return "other-host"
+    if endpoint.operation not in _OPERATIONS[name]:
+        return "other-endpoint"
+    if name == "openai" and (endpoint.stored is not True if endpoint.operation == "chat" else endpoint.stored is False):
+        return "not-stored"
+    return None
+
+
+def is_our_mark(value: object) -> bool:
+    """Say whether an id is one that we gave to Anthropic, and nobody's user.
+
+    Raises:
+        Nothing.
+    """
+    return isinstance(value, str) and _MARK.fullmatch(value) is not None
 
 
 def provider_tags(provider: str) -> dict[str, str]:
@@ -69,14 +158,17 @@ def provider_tags(provider: str) -> dict[str, str]:
 
 @guarded
 def _provider_tags(provider: str) -> dict[str, str]:
+    name = canonical_provider(provider)
+    if name is None or not _is_chosen(name, setup.runtime().rules.policy.document.corroboration):
+        return {}
+    return _resolved(name, Asking(NOTHING, current(), NOTHING, None, None))
+
+
+def _resolved(name: str, tagged: Tagged) -> dict[str, str]:
     standing = setup.runtime()
     rules = standing.rules
     chosen = rules.policy.document.corroboration
-    name = canonical_provider(provider)
-    if name not in {canonical_provider(each) for each in chosen.providers}:
-        return {}
-    attribution = rules.resolve(Asking(NOTHING, current(), NOTHING, None, None)).attribution
-    found = dict(attribution.items())
+    found = dict(rules.resolve(tagged).attribution.items())
     wanted = (rules.policy.dimension(each) or each for each in chosen.dimensions)
     tags = {each: found[each] for each in wanted if each in found and found[each] not in MARKERS}
     if name == "anthropic":
@@ -119,11 +211,4 @@ def _remember(standing: setup.Runtime, provider: str, tags: Mapping[str, str], w
     else:
         pairs += [(name, tags[name], text) for name, text in written.items() if tags.get(name) != text]
     for name, was, text in pairs:
-        key = (provider, name, text)
-        if key in _remembered:
-            continue
-        with _lock:
-            if len(_remembered) >= _MAX_REMEMBERED:
-                _remembered.clear()
-            _remembered.add(key)
         standing.note_line("provider-tags.jsonl", {"provider": provider, "dimension": name, "sent": text, "for": was})

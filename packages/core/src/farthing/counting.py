@@ -16,7 +16,8 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
+        # Counted is also from what the collector runs, which may be while this very thread is counting.
+        self._lock = threading.RLock()
         self.last_error: str | None = None
 
     def add(self, name: str, reason: str = "", count: int = 1) -> None:
@@ -29,12 +30,12 @@ class Counters:
     def total(self, name: str) -> int:
         """Give the count of a name over all reasons."""
         with self._lock:
-            return sum(count for (counted, _), count in self._counts.items() if counted == name)
+            return sum(count for (counted, _), count in tuple(self._counts.items()) if counted == name)
 
     def by_reason(self, name: str) -> dict[str, int]:
         """Give the counts of a name by reason."""
         with self._lock:
-            return {reason: count for (counted, reason), count in self._counts.items() if counted == name}
+            return {reason: count for (counted, reason), count in tuple(self._counts.items()) if counted == name}
 
     def snapshot(self) -> dict[tuple[str, str], int]:
         """Give all counts."""
@@ -46,7 +47,7 @@ class Counters:
 
         The lock is made anew: a thread that the child does not have may have held it at the fork.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with self._lock:
             self._counts.clear()
             self.last_error = None
@@ -68,6 +69,8 @@ class Health:
     """Usage known, price not."""
     unreported: int
     """The provider's usage never arrived."""
+    estimated: int
+    """As unreported, with an estimate beside it; or priced by a rate that is an estimate."""
     cache_hits: int
     not_billed: int
     """Refused by the provider; nothing was bought."""
@@ -96,7 +99,9 @@ class Health:
     refused: dict[str, int] = field(default_factory=dict[str, int])
     """Calls that were not made because the policy says reject, by `dimension:reason`."""
     context: dict[str, int] = field(default_factory=dict[str, int])
-    """Tags from headers and messages that were not taken over, by reason."""
+    """Tags from headers and messages that were not taken over, and those written for providers or not, by reason."""
+    neighbours: dict[str, int] = field(default_factory=dict[str, int])
+    """Other software in this process that writes spans with the same token counts."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     """Errors of farthing's own, by place."""
     last_error: str | None = None

@@ -7,6 +7,8 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from farthing.guard import report_fault
@@ -26,7 +28,6 @@ _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
 _FORK_SECONDS: Final = 5.0
-_PATIENCE_SECONDS: Final = 5.0
 _PROGRESS_SECONDS: Final = 2.0
 
 
@@ -57,8 +58,9 @@ class Delivery:
 
     def _start_afresh(self) -> None:
         self._queue: deque[Event | threading.Event] = deque()
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
+        # Reentrant, as an Event is not: the collector may end a run, and so wake the worker, inside of either.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.RLock()
         self._busy = threading.Lock()
         self._in_hand = 0
         self._held_for_fork = False
@@ -80,8 +82,8 @@ class Delivery:
             self._counters.add("dropped", f"queue-full:{kind}")
             return
         self._queue.append((kind, run))
-        if not self._wake.is_set():
-            self._wake.set()
+        if self._wake.empty():
+            self._wake.put(None)
         if self._thread is None:
             self._ensure_thread()
 
@@ -96,7 +98,7 @@ class Delivery:
         """
         done = threading.Event()
         self._queue.append(done)
-        self._wake.set()
+        self._wake.put(None)
         if not self._ensure_thread():
             self._drain()
         return done.wait(max(timeout, 0.0))
@@ -104,18 +106,18 @@ class Delivery:
     def stop(self, timeout: float) -> bool:
         """Flush, then end the worker.
 
-        Work that goes on gets some more time: writing bills down needs no backend. The worker is waited
-        for, as the interpreter kills a daemon thread wherever it is, and the process too if that is in native code.
+        Bills that still are in the queue go before a quick end: writing them down needs no backend, and that work gets
+        time for as long as it gets on. The worker is waited for, as the interpreter kills a daemon thread wherever it
+        is, and the process too if that is in native code.
         """
         flushed = self.flush(timeout)
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
         waiting = self._unfinished()
-        while not flushed and waiting and time.monotonic() < patient_until:
+        while not flushed and waiting:
             flushed = self.flush(_PROGRESS_SECONDS)
             if waiting <= (waiting := self._unfinished()):
                 break
         self._stopping = True
-        self._wake.set()
+        self._wake.put(None)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_IDLE_SECONDS)
@@ -160,10 +162,10 @@ class Delivery:
     def _work(self) -> None:
         last_tick = time.monotonic()
         while True:
-            self._wake.wait(_IDLE_SECONDS)
+            with suppress(Empty):
+                self._wake.get(timeout=_IDLE_SECONDS)
             if self._queue and not self._stopping:
                 time.sleep(_GATHER_SECONDS)  # a batch costs less than its parts, and the caller keeps the interpreter
-            self._wake.clear()
             self._drain()
             if time.monotonic() - last_tick >= _IDLE_SECONDS:
                 last_tick = time.monotonic()

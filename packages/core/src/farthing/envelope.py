@@ -47,9 +47,10 @@ CostStatus = Literal["priced", "free", "cache_hit", "not_billed", "estimated", "
 """What is known of a cost.
 
 priced: computed from reported usage and a known price; free: the price book says it costs nothing; cache_hit: answered
-from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: usage was
-estimated; reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported:
-the provider's usage never arrived.
+from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: the price is
+an estimate, or, where `amount_usd` is None, the usage never arrived and `estimated_usd` says what it may have cost;
+reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported: the
+provider's usage never arrived.
 """
 
 Outcome = Literal["success", "error", "cancelled", "abandoned"]
@@ -86,6 +87,23 @@ Quantity = Annotated[
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def assembled(cls, values: dict[str, Any]) -> Self:
+        """Build it from values that are valid by construction, at a tenth of the time that validating takes.
+
+        Args:
+            values: Every field, each of its own type; the dict becomes the object's.
+
+        Raises:
+            Nothing: who cannot vouch for the values calls the class instead.
+        """
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", values)
+        object.__setattr__(made, "__pydantic_fields_set__", set(values))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
 
 
 class Usage(_Frozen):
@@ -225,6 +243,8 @@ class Cost(_Frozen):
     """What the provider or gateway itself said this attempt cost."""
     saved_usd: Money | None = None
     """What a cache hit would have cost."""
+    estimated_usd: Money | None = None
+    """What a call without usage may have cost, where the user asked for estimates; never part of `amount_usd`."""
     provenance: Provenance | None = None
 
 
@@ -290,6 +310,8 @@ class Call(_Frozen):
     response_id: str | None = None
     service_tier: str | None = None
     """The tier that was served, else the one that was asked for."""
+    price_context: dict[str, str] = Field(default_factory=dict[str, str])
+    """What else decided the price: region, inference_geo, deployment, ...; so that it can be priced anew."""
     attribution: Attribution
     attribution_source: dict[str, str] = Field(default_factory=dict[str, str])
     """For each dimension: call, attribute, handler, process or policy."""
@@ -297,6 +319,8 @@ class Call(_Frozen):
     """What the policy had to change or refuse in the tags, as `dimension:reason`."""
     usage: Usage | None = None
     """None when the provider's usage never arrived."""
+    estimated_usage: Usage | None = None
+    """What `cost.estimated_usd` rests on; never part of `usage`."""
     cost: Cost
     outcome: Outcome
     error_type: str | None = None
@@ -313,18 +337,6 @@ class Call(_Frozen):
 
     @classmethod
     def assembled(cls, values: dict[str, Any]) -> Self:
-        """Build a Call from values that are valid by construction, at a tenth of the time that validating takes.
-
-        Args:
-            values: Every field but schema_version, each of its own type; the dict becomes the Call's.
-
-        Raises:
-            Nothing: who cannot vouch for the values calls the class instead.
-        """
-        call = cls.__new__(cls)
+        """Build a Call; the values are every field but schema_version."""
         values["schema_version"] = SCHEMA_VERSION
-        object.__setattr__(call, "__dict__", values)
-        object.__setattr__(call, "__pydantic_fields_set__", set(values))
-        object.__setattr__(call, "__pydantic_extra__", None)
-        object.__setattr__(call, "__pydantic_private__", None)
-        return call
+        return super().assembled(values)

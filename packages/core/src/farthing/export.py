@@ -22,14 +22,14 @@ from farthing.shipping import Shipper
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.metrics import Meter
     from opentelemetry.metrics import MeterProvider as ApiMeterProvider
-    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import TracerProvider as ApiTracerProvider
 
     from farthing.counting import Counters
+    from farthing.sinks.metrics import InstrumentMaker
+    from farthing.sinks.points import PointMeter
     from farthing.sinks.spans import SpanStarter
     from farthing.sinks.spool import Kind, Spool
     from farthing.sinks.wire import WireSpan
@@ -78,14 +78,15 @@ class Telemetry:
         self._provider: ApiTracerProvider | None = None
         self._tracer: SpanStarter | None = None
         self._meter_provider: ApiMeterProvider | None = None
-        self._meter: Meter | None = None
+        self._meter: InstrumentMaker | None = None
         self._own_tracing: TracerProvider | None = None
-        self._own_metering: MeterProvider | None = None
+        self._own_meter: PointMeter | None = None
         self._failed = False
         self._make_spool = spool
         self._ended: deque[WireSpan] = deque()
         self._envelope: tuple[bytes, bytes] = (b"", b"")
         self._own_tracer: SpanStarter | None = None
+        self._looked = False
         self._spans: Shipper | None = None
         self._metrics: Shipper | None = None
         if self.destination("TRACES") is not None:
@@ -100,7 +101,10 @@ class Telemetry:
         return endpoint_from_environment(signal)
 
     def tracer(self) -> SpanStarter | None:
-        """Give the tracer to use now, or None where nobody listens."""
+        """Give the tracer to use now, or None where nobody listens; looked for once a batch."""
+        if self._looked:
+            return self._tracer
+        self._looked = True
         found: ApiTracerProvider | None = self.given[0] or trace.get_tracer_provider()
         if not _is_application_provider(found):
             found = self._private_tracing()
@@ -110,22 +114,23 @@ class Telemetry:
             self._tracer = own or (None if found is None else found.get_tracer("farthing", _VERSION))
         return self._tracer
 
-    def meter(self) -> Meter | None:
+    def meter(self) -> InstrumentMaker | None:
         """Give the meter to use now, or None where nobody listens."""
-        found: ApiMeterProvider | None = self.given[1] or metrics.get_meter_provider()
+        found: ApiMeterProvider = self.given[1] or metrics.get_meter_provider()
         if not _is_application_provider(found):
-            found = self._private_metering()
+            return self._private_meter()
         if found is not self._meter_provider:
             self._meter_provider = found
-            self._meter = None if found is None else found.get_meter("farthing", _VERSION)
+            self._meter = found.get_meter("farthing", _VERSION)
         return self._meter
 
     def collect(self) -> None:
-        """Encode the spans that ended since, and hand them to the sending thread; called on the worker.
+        """Encode the spans that ended since, and hand them to the sending thread; called on the worker after a batch.
 
         Raises:
             Nothing.
         """
+        self._looked = False
         if self._ended:
             self._encode()
 
@@ -177,9 +182,8 @@ class Telemetry:
         return [shipper for shipper in (self._spans, self._metrics) if shipper is not None]
 
     def _foreign_providers(self) -> list[_Flushable]:
-        own = (self._own_tracing, self._own_metering)
         used = (self._provider, self._meter_provider)
-        return [each for each in used if each is not None and each not in own and isinstance(each, _Flushable)]
+        return [each for each in used if each is not self._own_tracing and isinstance(each, _Flushable)]
 
     def _encode(self) -> None:
         """Make bills and structure requests of their own, so that the spool can part with one before the other."""
@@ -247,44 +251,35 @@ class Telemetry:
     def _spool(self, destination: Destination) -> Spool | None:
         return None if self._make_spool is None else self._make_spool(destination.tag)
 
-    def _private_metering(self) -> MeterProvider | None:
+    def _private_meter(self) -> PointMeter | None:
         url = self.destination("METRICS")
         if url is None or self._failed:
             return None
         with self._lock:
-            if self._own_metering is None:
+            if self._own_meter is None:
                 try:
-                    self._own_metering = self._make_metering(url)
+                    self._own_meter = self._make_meter(url)
                 except Exception as error:  # noqa: BLE001 - see above
                     self._failed = True
                     report_fault("farthing.export.metrics", error, self._counters)
-            return self._own_metering
+            return self._own_meter
 
-    def _make_metering(self, url: str) -> MeterProvider:
-        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415 - on demand
-        from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - on demand
-        from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415 - on demand
+    def _make_meter(self, url: str) -> PointMeter:
+        from farthing.sinks.points import PointMeter  # noqa: PLC0415 - on demand
 
         # Cumulative whatever the variables say: the sums of an interval that could not be sent would be lost for good.
-        # A reader of our own thread's pace, as the SDK's periodic one goes on in a forked child with the parent's sums.
-        reader = InMemoryMetricReader()
-
-        def snapshot() -> bytes | None:
-            found = reader.get_metrics_data()
-            return None if found is None or not found.resource_metrics else encode_metrics(found).SerializeToString()
-
         destination = Destination.of("METRICS", url)
-        provider = MeterProvider(metric_readers=[reader], resource=self._resource(), shutdown_on_exit=False)
+        meter = PointMeter(resource=self._resource(), scope_name="farthing", scope_version=_VERSION)
         self._metrics = Shipper(
             destination,
             word="metrics",
             spool=self._spool(destination),
             counters=self._counters,
-            snapshot=snapshot,
+            snapshot=meter.encoded,
             interval_seconds=_metric_interval_seconds(),
         )
         self._metrics.start()
-        return provider
+        return meter
 
 
 def _metric_interval_seconds() -> float:

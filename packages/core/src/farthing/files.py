@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
 
 try:
     import fcntl
@@ -12,7 +15,9 @@ except ImportError:  # Windows: nobody takes over what another process left behi
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["lock_file", "make_private_folder"]
+__all__ = ["lock_file", "make_private_folder", "open_regular"]
+
+_CAREFUL: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -22,6 +27,23 @@ def make_private_folder(folder: Path) -> None:
         OSError: It cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """Open what must be a file and nothing else: a pipe would keep its reader for ever, a link lead elsewhere.
+
+    Raises:
+        FileNotFoundError: It is not there any more.
+        OSError: It cannot be opened; with errno EINVAL or ELOOP it is something else than a file.
+    """
+    try:
+        descriptor = os.open(path, flags | _CAREFUL, 0o600)
+    except IsADirectoryError:
+        raise OSError(errno.EINVAL, "is no regular file") from None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "is no regular file")
 
 
 def lock_file(descriptor: int) -> bool:

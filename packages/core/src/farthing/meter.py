@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
     from farthing.envelope import Outcome
-    from farthing.policy.document import Gateway
+    from farthing.policy import Policy
     from farthing.rules import Rules
 
 __all__ = ["Asking", "Finish", "Meter"]
@@ -50,17 +51,28 @@ class Meter:
         submit: Hands `(kind, run)` to the worker; kinds are scope-open, scope-close and call.
         counters: Where duplicates and unknown ends are counted.
         rules: The policy, where calls may be refused.
+        estimating: Whether plugins shall count what is asked and received, see farthing.estimating.
+        asks_for_usage: Whether plugins shall make streams ask for their usage.
     """
 
     def __init__(
-        self, *, runs: RunMap, submit: Callable[[str, Run], None], counters: Counters, rules: Rules | None = None
+        self,
+        *,
+        runs: RunMap,
+        submit: Callable[[str, Run], None],
+        counters: Counters,
+        rules: Rules | None = None,
+        estimating: bool = False,
+        asks_for_usage: bool = False,
     ) -> None:
         self.runs: Final = runs
+        self.estimating: Final = estimating
+        self.asks_for_usage: Final = asks_for_usage
         self._rules = rules
         self._submit = submit
         self._counters = counters
-        self._waiting: dict[Hashable, list[Run]] = {}
-        self._lock = threading.Lock()
+        self._waiting: OrderedDict[Hashable, list[Run]] = OrderedDict()
+        self._lock = threading.RLock()
 
     @property
     def enforcing(self) -> bool:
@@ -68,9 +80,9 @@ class Meter:
         return self._rules is not None and self._rules.enforcing
 
     @property
-    def gateway(self) -> Gateway | None:
-        """What a gateway takes from whom, as the policy says."""
-        return None if self._rules is None else self._rules.policy.document.gateway
+    def policy(self) -> Policy | None:
+        """The policy in force, for what a gateway takes from whom."""
+        return None if self._rules is None else self._rules.policy
 
     @guarded
     def require(
@@ -96,8 +108,23 @@ class Meter:
         """
         if self._rules is None or not self._rules.enforcing:
             return
-        asking = Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
+        asking = self.asking(tags=tags, handler_tags=handler_tags, parent=parent, outer=outer)
         self._rules.require(asking, how=how)
+
+    def asking(
+        self,
+        *,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        parent: Run | None = None,
+        outer: Run | None = None,
+    ) -> Asking:
+        """Give the tags of a call that is about to be made here; the arguments are those of `require`.
+
+        Raises:
+            Nothing.
+        """
+        return Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
 
     @guarded
     def start_call(
@@ -122,6 +149,8 @@ class Meter:
         late_report: bool = False,
         unordered: bool = False,
         context: Context | None = None,
+        prompt_bytes: int | None = None,
+        tentative: bool = False,
     ) -> None:
         """Begin one provider attempt.
 
@@ -145,6 +174,8 @@ class Meter:
             late_report: Whether the end is reported from elsewhere after the framework's call has returned.
             unordered: Whether the end may be seen before the start.
             context: The OpenTelemetry context of the caller; None is the one in force here.
+            prompt_bytes: The size of what is asked, where estimates are wanted.
+            tentative: Whether it may turn out to be no call: see `describe_call` and `withdraw_call`.
 
         Raises:
             Nothing.
@@ -172,8 +203,63 @@ class Meter:
             attempt=attempt,
             operation_id=operation_id,
             late_report=late_report,
+            prompt_bytes=prompt_bytes,
         )
+        run.tentative = tentative
         self._open(run, inner=inner)
+
+    @guarded
+    def describe_call(
+        self,
+        key: Hashable,
+        *,
+        operation: str,
+        provider: str | None,
+        model: str | None,
+        tags: Mapping[str, object] = NOTHING,
+        handler_tags: Mapping[str, object] = NOTHING,
+        details: Mapping[str, str] = _NO_DETAILS,
+        streaming: bool = False,
+        tier: str | None = None,
+    ) -> None:
+        """Say of an open call what was not known when it began; who pays and where it stands remain as they were.
+
+        Args:
+            key: As at the start.
+            operation: As for `start_call`, like all the rest.
+            provider: See above.
+            model: See above.
+            tags: See above.
+            handler_tags: See above.
+            details: See above.
+            streaming: See above.
+            tier: See above.
+
+        Raises:
+            Nothing.
+        """
+        run = self.runs.get(key)
+        if run is None:
+            return
+        run.operation, run.provider, run.model, run.name = operation, provider, model, model or ""
+        run.own_tags, run.handler_tags, run.details = tags, handler_tags, details
+        run.streaming, run.tier, run.tentative = streaming, tier, False
+
+    @guarded
+    def withdraw_call(self, key: Hashable) -> None:
+        """Take back a call that was begun and turned out to be none, so that an outer layer bills itself again.
+
+        Raises:
+            Nothing.
+        """
+        run = self.runs.take(key)
+        if run is None:
+            return
+        with self._lock:
+            if run.outer is not None:
+                run.leave_outer()
+            elif run.outer_key is not None and (waiting := self._waiting.get(run.outer_key)):
+                self._waiting[run.outer_key] = [other for other in waiting if other is not run]
 
     @guarded
     def finish_call(self, key: Hashable, finish: Finish, *, started: Callable[[], None] | None = None) -> None:
@@ -194,7 +280,7 @@ class Meter:
         if run is None:
             self._counters.add("duplicates" if self.runs.finished(key) else "unknown_ends", "end")
             return
-        run.finish = finish
+        run.end(finish)
         self._submit("call", run)
 
     @guarded
@@ -203,6 +289,13 @@ class Meter:
         run = self.runs.get(key)
         if run is not None and run.first_chunk_ns is None:
             run.first_chunk_ns = time.time_ns()
+
+    @guarded
+    def received(self, key: Hashable, size: int) -> None:
+        """Count the bytes of a piece of a streamed reply, where estimates are wanted."""
+        run = self.runs.get(key)
+        if run is not None:
+            run.received_bytes += size
 
     @guarded
     def start_scope(
@@ -279,9 +372,9 @@ class Meter:
         moment = ended_ns or time.time_ns()
         if outcome == "cancelled":
             for call in self.runs.below(run):
-                call.finish = Finish(ended_ns=moment, outcome="cancelled", error_type=error_type)
+                call.end(Finish(ended_ns=moment, outcome="cancelled", error_type=error_type))
                 self._submit("call", call)
-        run.finish = Finish(ended_ns=moment, outcome=outcome, error_type=error_type)
+        run.end(Finish(ended_ns=moment, outcome=outcome, error_type=error_type))
         self._submit("scope-close", run)
 
     def _open(self, run: Run, *, inner: bool) -> bool:
@@ -295,9 +388,7 @@ class Meter:
             if run.handler_tags:
                 standing.handler_tags = {**run.handler_tags, **standing.handler_tags}
             return False
-        if self._waiting and (waiting := self._waiting.pop(run.key, None)):
-            for below in waiting:
-                _link(below, run)
+        self._link_waiting(run)
         return True
 
     def _link_outer(self, run: Run) -> None:
@@ -315,20 +406,42 @@ class Meter:
             outer = self.runs.get(key)
             if outer is not None:
                 _link(run, outer)
-            elif len(self._waiting) < _MAX_WAITING:
-                with self._lock:
-                    self._waiting.setdefault(key, []).append(run)
+            elif not self.runs.finished(key):
+                self._wait_for(key, run)
             return
+
+    def _wait_for(self, key: Hashable, run: Run) -> None:
+        """Let a run wait for its outer layer's call, which may begin on another thread at this very moment."""
+        with self._lock:
+            self._waiting.setdefault(key, []).append(run)
+            if len(self._waiting) > _MAX_WAITING:
+                self._waiting.popitem(last=False)  # what has not come for so long does not come any more
+        if (outer := self.runs.get(key)) is not None:
+            self._link_waiting(outer)
+
+    def _link_waiting(self, outer: Run) -> None:
+        """Link what waits for an outer layer's call that has begun."""
+        if not self._waiting:
+            return
+        with self._lock:
+            for below in self._waiting.pop(outer.key, ()):
+                _link(below, outer)
 
     def abandon(self, run: Run, reason: str) -> None:
         """Hand over a run whose end was never reported."""
-        run.finish = Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason)
+        if run.tentative:
+            run.leave_outer()
+            return
+        run.end(Finish(ended_ns=time.time_ns(), outcome="abandoned", error_type=reason))
         self._submit("call" if run.kind == "call" else "scope-close", run)
 
 
 def _link(run: Run, outer: Run) -> None:
+    earlier = tuple(outer.inner)
     outer.inner.append(run)
     run.outer = outer
     run.parent = outer.parent
+    if any(before.finish is not None and before.finish.outcome == "success" for before in earlier):
+        return  # the outer call goes on after an answer: another step, and no other attempt
     run.operation_id = outer.operation_id  # the outer one may itself be an attempt of a framework's retry
-    run.attempt = outer.attempt + len(outer.inner) - 1
+    run.attempt = outer.attempt + len(earlier)

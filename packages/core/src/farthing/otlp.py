@@ -25,6 +25,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from email.message import Message
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -114,7 +115,8 @@ class Destination:
             return variables.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or variables.get(f"OTEL_EXPORTER_OTLP_{name}")
 
         meant = setting("ENDPOINT")
-        own = meant is None or urlsplit(meant).hostname == parts.hostname
+        named = urlsplit(meant or url)
+        own = named.hostname == parts.hostname and (named.scheme != "https" or parts.scheme == "https")
         return cls(
             url=url,
             headers=_parse_headers(setting("HEADERS") or "") if own else {},
@@ -214,7 +216,7 @@ class Connection:
         told = response.read(_MAX_ANSWER_BYTES)
         if not response.isclosed():
             self.close()
-        return _judge(response.status, response.headers.get("Retry-After"), told)
+        return _judge(response.status, _delay(response.headers), told)
 
     def _connection(self) -> http.client.HTTPConnection:
         """Connect, through the proxy that the environment names, if any."""
@@ -238,26 +240,31 @@ class Connection:
         return http.client.HTTPConnection(proxy.hostname or "", proxy.port)
 
 
-def _judge(status: int, retry_after: str | None, body: bytes) -> Answer:
+def _judge(status: int, retry_after_seconds: float | None, body: bytes) -> Answer:
     if status in _TAKEN:
         return Answer("taken", body=body)
     if status == _TOO_LARGE:
         return Answer("too-large", f"HTTP {status}")
     if status in _UNREADABLE:
         return Answer("refused", f"HTTP {status}")
-    return Answer("later", f"HTTP {status}", _delay(retry_after))
+    return Answer("later", f"HTTP {status}", retry_after_seconds)
 
 
-def _delay(retry_after: str | None) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
-    if retry_after is None:
-        return None
-    text = retry_after.strip()
+def _delay(headers: Message) -> float | None:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, by the receiver's own clock where it says its time."""
+    text = (headers.get("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    moment = _seconds_of_date(text)
+    if moment is None:
+        return None
+    now = _seconds_of_date(headers.get("Date") or "")
+    return max(0.0, moment - (time.time() if now is None else now))
+
+
+def _seconds_of_date(text: str) -> float | None:
     try:
-        moment = parsedate_to_datetime(text)
-        return max(0.0, moment.timestamp() - time.time())
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CURRENT_CALL", "Finish", "Run", "RunMap", "new_id", "outer_probes"]
 
+_STEP_NS: Final = 1_000_000_000
+"""What the clock was set by is a step from here on; below it is slewing, which a duration may bear."""
+
 CURRENT_CALL: ContextVar[Hashable | None] = ContextVar("farthing_call", default=None)
 """The key of the model call that an outer layer has open in this context; only believed while that run is live."""
 
@@ -65,6 +68,8 @@ class Finish(NamedTuple):
     """False when the provider was never reached or refused the request: nothing was bought, which is known."""
     reported_usd: Decimal | None = None
     price_context: Mapping[str, str] | None = None
+    received_bytes: int | None = None
+    """The text of the whole answer, where it was at hand and estimates are wanted; None is what came in pieces."""
 
 
 class Run:
@@ -73,6 +78,7 @@ class Run:
     __slots__ = (
         "attempt",
         "call_id",
+        "clock_ns",
         "context",
         "details",
         "finish",
@@ -85,19 +91,23 @@ class Run:
         "late_report",
         "model",
         "name",
+        "opened_ns",
         "operation",
         "operation_id",
         "outer",
         "outer_key",
         "own_tags",
         "parent",
+        "prompt_bytes",
         "provider",
+        "received_bytes",
         "rollup",
         "scope_kind",
         "scope_tags",
         "span",
         "started_ns",
         "streaming",
+        "tentative",
         "tier",
     )
 
@@ -124,6 +134,7 @@ class Run:
         attempt: int,
         operation_id: str | None,
         late_report: bool,
+        prompt_bytes: int | None = None,
     ) -> None:
         self.key = key
         self.kind = kind
@@ -144,9 +155,18 @@ class Run:
         self.tier = tier
         self.attempt = attempt
         self.call_id = new_id()
+        self.opened_ns = time.monotonic_ns()
+        """When it was seen first, by a clock that nobody sets: ages are told by it."""
+        self.clock_ns = time.time_ns() - self.opened_ns
+        """What the wall clock was ahead then, so that an end by a clock that was set meanwhile is known as one."""
         self.operation_id = operation_id or self.call_id
         self.late_report = late_report
         """Whether the framework reports the end from another thread, some time after its own call returned."""
+        self.prompt_bytes = prompt_bytes
+        """The size of what was asked, where estimates are wanted and it is known."""
+        self.received_bytes = 0
+        self.tentative = False
+        """Whether it may turn out to be no call at all; without an end it is none."""
         self.outer_key: Hashable | None = None
         self.outer: Run | None = None
         self.inner: list[Run] = []
@@ -157,6 +177,25 @@ class Run:
         """Set and used by the worker alone."""
         self.rollup: object | None = None
         """Set and used by the worker alone."""
+
+    def end(self, finish: Finish) -> None:
+        """Note how it ended, in terms of the clock by which it started.
+
+        A clock that is set while a call runs, by a time server or a thawed machine, would make it last an hour or
+        end before it began.
+        """
+        step_ns = time.time_ns() - time.monotonic_ns() - self.clock_ns
+        if abs(step_ns) >= _STEP_NS:
+            ended_ns, first_chunk_ns = finish.ended_ns - step_ns, finish.first_chunk_ns or self.first_chunk_ns
+            if first_chunk_ns is not None and not self.started_ns <= first_chunk_ns <= ended_ns:
+                first_chunk_ns -= step_ns  # it came after the step
+            finish = finish._replace(ended_ns=ended_ns, first_chunk_ns=first_chunk_ns)
+        self.finish = finish
+
+    def leave_outer(self) -> None:
+        """Be no inner run of the outer layer's call any more."""
+        if self.outer is not None:
+            self.outer.inner = [other for other in self.outer.inner if other is not self]
 
 
 class RunMap:
@@ -172,7 +211,8 @@ class RunMap:
         self._finished: OrderedDict[Hashable, None] = OrderedDict()
         self._max_open: Final = max_open
         self._max_remembered: Final = max_remembered
-        self._lock = threading.Lock()
+        # The collector may close a stream that was left, and so end a run, while this very thread is in here.
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -219,25 +259,26 @@ class RunMap:
     def any_late(self) -> bool:
         """Say whether an open call belongs to a framework that reports ends from elsewhere."""
         with self._lock:
-            return any(run.late_report for run in self._open.values())
+            return any(run.late_report for run in tuple(self._open.values()))
 
-    def older_than(self, started_ns: int) -> list[Run]:
-        """Remove and give the runs that started before a moment."""
+    def older_than(self, age_ns: int) -> list[Run]:
+        """Remove and give the runs that are open for longer than so many nanoseconds, whatever the wall clock says."""
+        opened_before = time.monotonic_ns() - age_ns
         with self._lock:
-            old = [run for run in self._open.values() if run.started_ns < started_ns]
-            for run in old:
-                del self._open[run.key]
-                self._remember(run.key)
-            return old
+            return self._let_go([run for run in tuple(self._open.values()) if run.opened_ns <= opened_before])
 
     def below(self, scope: Run) -> list[Run]:
         """Remove and give the open calls whose chain of parents leads to a scope."""
         with self._lock:
-            found = [run for run in self._open.values() if run.kind == "call" and _leads_to(run, scope)]
-            for run in found:
-                del self._open[run.key]
-                self._remember(run.key)
-            return found
+            standing = tuple(self._open.values())
+            return self._let_go([run for run in standing if run.kind == "call" and _leads_to(run, scope)])
+
+    def _let_go(self, runs: list[Run]) -> list[Run]:
+        """Remove runs, and give those that were still there."""
+        found = [run for run in runs if self._open.pop(run.key, None) is not None]
+        for run in found:
+            self._remember(run.key)
+        return found
 
     def _remember(self, key: Hashable) -> None:
         self._finished[key] = None

@@ -13,9 +13,10 @@ from farthing import export
 from farthing.billing import Billing
 from farthing.counting import Counters, counters
 from farthing.delivery import Delivery
-from farthing.files import make_private_folder
+from farthing.files import make_private_folder, open_regular
 from farthing.guard import report_fault
 from farthing.meter import Meter
+from farthing.neighbours import Lookout
 from farthing.policy import Layer
 from farthing.pricing.installed import BookInForce
 from farthing.reloading import PolicyWatch
@@ -44,6 +45,7 @@ settlers: Final[list[Callable[[float], None]]] = []
 _NOT_ARRIVED: Final = frozenset({"lost", "refused", "rejected", "damaged"})
 _LATE_SECONDS: Final = 1.0
 _MAX_LINES: Final = 10_000
+_MAX_NOTED: Final = 100_000
 _POLL_SECONDS: Final = 0.005
 
 
@@ -66,6 +68,7 @@ class Runtime:
         arguments: Mapping[str, object] | None = None,
     ) -> None:
         self._lines: deque[tuple[str, Mapping[str, object]]] = deque()
+        self._noted: set[int] = set()
         self.settings = settings
         self.arguments: Final = dict(arguments or {})
         self.explicit = explicit
@@ -102,6 +105,7 @@ class Runtime:
             counters=self.counters,
         )
         self.watch: Final = PolicyWatch(settings_file(), reload=self._reload, counters=self.counters)
+        self._lookout: Final = Lookout(self.counters)
         billing = Billing(
             rules=self.rules,
             book=self.prices.book,
@@ -116,27 +120,40 @@ class Runtime:
         self.delivery: Final = Delivery(
             handle=self._handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
         )
-        self.meter: Final = Meter(runs=self.runs, submit=self.delivery.submit, counters=self.counters, rules=self.rules)
+        self.meter: Final = Meter(
+            runs=self.runs,
+            submit=self.delivery.submit,
+            counters=self.counters,
+            rules=self.rules,
+            estimating=settings.estimate_unreported,
+            asks_for_usage=settings.ask_for_usage,
+        )
 
     def note_line(self, name: str, line: Mapping[str, object]) -> None:
-        """Have the worker add a line to a file beside the ledger; without a ledger it is kept nowhere.
+        """Have the worker add a line to a file beside the ledger, once; without a ledger it is kept nowhere.
 
         Raises:
             Nothing.
         """
         if self.ledger is None:
             return
-        if len(self._lines) < _MAX_LINES:
-            self._lines.append((name, line))
-        else:
+        key = hash((name, repr(line)))
+        if key in self._noted:
+            return
+        if len(self._lines) >= _MAX_LINES:
             self.counters.add("dropped", "note")
+            return
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+        self._noted.add(key)
+        self._lines.append((name, line))
 
     def _write_lines(self) -> None:
         folder = ledger_folder(self.settings)
         while self._lines:
             name, line = self._lines[0]
             make_private_folder(folder)
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = open_regular(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             with os.fdopen(descriptor, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._lines.popleft()  # only now: a disk that is full for a while must not cost the line
@@ -169,6 +186,8 @@ class Runtime:
             self._tend_ledger(now=final)
             self.telemetry.collect()
             self.telemetry.watch()
+        if not final and self.telemetry.tracer() is not None:
+            self._lookout.look()
 
     def _tend_ledger(self, *, now: bool) -> None:
         if self.ledger is None:
@@ -225,7 +244,7 @@ class Runtime:
     def close(self, timeout: float) -> bool:
         """End: open calls are written as abandoned, then everything is delivered, within the timeout."""
         deadline = time.monotonic() + timeout
-        for run in self.runs.older_than(time.time_ns() + 1):
+        for run in self.runs.older_than(0):
             self.meter.abandon(run, "process-ended")
         done = self.delivery.stop(deadline - time.monotonic())
         closed = self.telemetry.close(max(0.0, deadline - time.monotonic()))

@@ -45,6 +45,8 @@ OUTCOME: Final = "farthing.outcome"
 SERVICE_TIER: Final = "farthing.service_tier"
 FRAMEWORK: Final = "farthing.framework"
 VIOLATIONS: Final = "farthing.violations"
+ESTIMATED_INPUT_TOKENS: Final = "farthing.estimated.input_tokens"
+ESTIMATED_OUTPUT_TOKENS: Final = "farthing.estimated.output_tokens"
 COST_STATUS: Final = "farthing.cost.status"
 
 # Metrics, OpenTelemetry GenAI conventions v1.41.0
@@ -53,6 +55,7 @@ METRIC_TOKENS: Final = "gen_ai.client.token.usage"
 METRIC_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 # Metrics of ours
 METRIC_COST: Final = "farthing.cost"
+METRIC_ESTIMATED: Final = "farthing.cost.estimated"
 METRIC_CALLS: Final = "farthing.calls"
 METRIC_EVENTS: Final = "farthing.events"
 METRIC_WAITING: Final = "farthing.waiting"

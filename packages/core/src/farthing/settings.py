@@ -5,25 +5,24 @@ Every fault is raised as one sentence that names the place, the key and what wou
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
 from farthing.errors import ConfigurationError
+from farthing.explaining import explained, near
 from farthing.policy import PolicyDocument
+from farthing.policy.consistency import refuse_contradictions
 from farthing.pricing import PricesSettings
 from farthing.rules import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from pydantic_core import ErrorDetails
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["RELOADED", "Settings", "load_settings", "settings_file"]
 
@@ -78,8 +77,13 @@ class Settings(BaseModel):
     max_open_calls: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
     call_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """The age at which a call that nobody ended is closed as abandoned."""
+    estimate_unreported: bool = False
+    """True: calls whose usage never arrives (left, cancelled, cut off) get an estimate, apart from what is billed."""
+    ask_for_usage: bool = False
+    """True: streams that would come without usage ask the provider for it, with `stream_options.include_usage`."""
     exit_timeout_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
-    """How long the end of the process may wait for a backend."""
+    """How long the end of the process may wait for a backend. Calls that still are in the queue (none, but after a
+    burst of thousands a second) are written down first, at about a tenth of a millisecond each."""
     handle_sigterm: bool = True
     """Deliver before SIGTERM ends the process, where the application does not handle it; False: it ends at once."""
     prices: PricesSettings = Field(default_factory=PricesSettings)
@@ -130,7 +134,7 @@ def load_settings(
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error.errors()[0], places)) from None
+        raise ConfigurationError(explained(error.errors()[0], places, root=Settings)) from None
     _check_names(settings, places)
     return settings
 
@@ -165,7 +169,7 @@ def _read_pyproject() -> tuple[Path | None, Mapping[str, Any]]:
     if not path.is_file():
         return None, {}
     try:
-        table: object = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("farthing", {})
+        table: object = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("tool", {}).get("farthing", {})
     except (OSError, ValueError):
         return None, {}  # a pyproject.toml of somebody else's that does not parse is theirs to mend
     if not isinstance(table, dict):
@@ -186,7 +190,7 @@ def _read_named(path: Path) -> Mapping[str, Any]:
 
 def _parse(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}. Mend the line or remove the file.") from None
     except UnicodeDecodeError:
@@ -241,7 +245,7 @@ def _check_names(settings: Settings, places: Mapping[str, str]) -> None:
             if name not in dimensions:
                 raise ConfigurationError(
                     f"{places.get(key.partition('.')[0], 'farthing')}: {key}: {written!r} is no dimension"
-                    f"{_near(written, dimensions)}. Declare it in extra_dimensions, or use one of: "
+                    f"{near(written, dimensions) or '.'} Declare it in extra_dimensions, or use one of: "
                     + ", ".join(sorted(dimensions))
                 )
     for spelling in settings.aliases:
@@ -251,7 +255,7 @@ def _check_names(settings: Settings, places: Mapping[str, str]) -> None:
                 f"{settings.aliases[spelling]!r}; remove the line"
             )
     try:
-        policy_of(settings, {})
+        refuse_contradictions(policy_of(settings, {}))
     except ConfigurationError as error:
         raise ConfigurationError(f"{places.get('policy', 'farthing')}: {error}") from None
 
@@ -268,43 +272,3 @@ def _names_in_policy(policy: PolicyDocument) -> Iterator[tuple[str, list[str]]]:
     yield "policy.corroboration.dimensions", list(policy.corroboration.dimensions)
     yield "policy.gateway.headers", list(policy.gateway.headers.values())
     yield "policy.gateway.locked", list(policy.gateway.locked)
-
-
-def _explain(error: ErrorDetails, places: Mapping[str, str]) -> str:
-    location = [str(part) for part in error["loc"]] or ["(root)"]
-    key = ".".join(location)
-    place = places.get(location[0], "farthing")
-    if error["type"] == "extra_forbidden":
-        if len(location) == 1:
-            known = list(Settings.model_fields)
-            return f"{place}: unknown key {key!r}{_near(location[0], known)}. Known keys: {', '.join(known)}"
-        known = _known_beside(error["loc"])
-        hint = f" Known keys: {', '.join(known)}" if known else " Remove it or mend its spelling."
-        return f"{place}: unknown key {key!r}{_near(location[-1], known)}.{hint}"
-    problem = error["msg"].removeprefix("Value error, ")
-    shown = error.get("input")
-    given = f" (given: {shown!r})" if isinstance(shown, (bool, int, float)) or _is_short(shown) else ""
-    return f"{place}: {key}: {problem}{given}"
-
-
-def _known_beside(location: tuple[int | str, ...]) -> list[str]:
-    """Give the keys of the table that an unknown key stands in."""
-    model: object = Settings
-    for part in location[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[str(part)].annotation
-        inner = [each for each in get_args(model) if isinstance(each, type) and issubclass(each, BaseModel)]
-        if inner:
-            model = inner[0]
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _is_short(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 60  # noqa: PLR2004 - one line of a message
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""

@@ -28,7 +28,7 @@ _runtime: Runtime | None = None
 _held_for_fork = False
 _ending: threading.Event = threading.Event()
 _ending.set()
-_ENDING_SECONDS: Final = 10.0
+_ENDING_SECONDS: Final = 600.0
 _FORK_SECONDS: Final = 5.0
 
 
@@ -145,7 +145,8 @@ def shutdown(timeout: float | None = None) -> bool:
     """End: deliver everything, close files and exporters. A later call configures anew.
 
     Args:
-        timeout: In seconds; None is the setting exit_timeout_seconds.
+        timeout: For a backend, in seconds; None is the setting exit_timeout_seconds. Calls that still are in the queue
+            are written down first: a tenth of a millisecond each.
 
     Returns:
         Whether everything arrived in time.
@@ -189,6 +190,7 @@ def health() -> Health:
         priced=calls.get("priced", 0) + calls.get("free", 0),
         unpriced=calls.get("unpriced", 0),
         unreported=calls.get("unreported", 0),
+        estimated=calls.get("estimated", 0),
         cache_hits=calls.get("cache_hit", 0),
         not_billed=calls.get("not_billed", 0),
         duplicates=counters.total("duplicates"),
@@ -205,6 +207,7 @@ def health() -> Health:
         violations=counters.by_reason("violations"),
         refused=counters.by_reason("refused"),
         context=counters.by_reason("context"),
+        neighbours=counters.by_reason("neighbours"),
         faults=counters.by_reason("faults"),
         last_error=counters.last_error,
     )

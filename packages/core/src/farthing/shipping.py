@@ -149,6 +149,8 @@ class Shipper:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        self._take_last_snapshot()
+        with self._changed:
             left = list(self._waiting)
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
@@ -296,6 +298,18 @@ class Shipper:
                             self._waiting.remove(earlier)
                 self._enqueue(record)
         self._collected = asked
+
+    def _take_last_snapshot(self) -> None:
+        """Keep the sums that were asked for and that the thread had no time for: the next process sends them."""
+        idle = self._working.acquire(timeout=_JOIN_SECONDS)  # else it is sending, and will not collect any more
+        try:
+            if self._asked > self._collected:
+                self._collect(time.monotonic())
+        except Exception as error:  # noqa: BLE001 - the end must not fail for a metric
+            report_fault("farthing.shipping", error, self._counters)
+        finally:
+            if idle:
+                self._working.release()
 
     def _adopt(self, now: float) -> None:
         if self._spool is None:

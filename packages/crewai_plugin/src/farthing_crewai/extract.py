@@ -6,14 +6,16 @@ error only a status code or a class name leaves this module.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crewai.events import event_bus
 from crewai.llms import base_llm
 
+from farthing.estimating import prompt_bytes, text_bytes
+from farthing.failures import OTHER
 from farthing.providers import canonical_provider
+from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
 if TYPE_CHECKING:
@@ -57,42 +59,6 @@ _SHAPES: Final = {
 }
 _ERROR_ENDS: Final = ("_failed", "_error")
 
-# "Error code: 429 - ..." (openai, anthropic), "Google Gemini API error: 429 - ...", "Azure API HTTP error: 429 - ...".
-_STATUS: Final = re.compile(r"(?:Error code|API error|HTTP error|status code)\W{1,3}([45]\d\d)\b")
-# "An error occurred (ThrottlingException) when calling the Converse operation" (botocore).
-_BOTO: Final = re.compile(r"(?:An error occurred|Bedrock API error) \(([A-Za-z]{1,60})\)")
-_BEDROCK_WORDS: Final = {
-    "API throttled": "ThrottlingException",
-    "Service quota exceeded": "ServiceQuotaExceededException",
-    "Access denied to model": "AccessDeniedException",
-    "Request validation failed": "ValidationException",
-    "Internal server error": "InternalServerException",
-    "Service unavailable": "ServiceUnavailableException",
-}
-"""CrewAI's own words, which it puts in the place of Bedrock's codes."""
-_BEDROCK: Final = re.compile(rf"^AWS Bedrock API call failed: ({'|'.join(_BEDROCK_WORDS)})\b")
-_LITELLM: Final = re.compile(r"litellm\.([A-Za-z]{1,60}(?:Error|Exception))\b")
-# crewai's own words for a prompt that the provider refused as too long, and behind them the provider's.
-_TOO_LONG: Final = re.compile(r"LLM context length exceeded\. Original error: (?:([45]\d\d)\b)?")
-# crewai's own words, alone or behind "OpenAI API call failed: ".
-_DENIED: Final = re.compile(r"(?:^|^[A-Za-z ]{1,60}: )LLM call (?:denied|blocked) by ")
-
-_REFUSED_BY_PROVIDER: Final = frozenset(
-    {
-        "AuthenticationError",
-        "BadRequestError",
-        "ContentPolicyViolationError",
-        "ContextWindowExceededError",
-        "InternalServerError",
-        "NotFoundError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "ServiceUnavailableError",
-        "UnprocessableEntityError",
-    }
-)
-"""LiteLLM's names for answers that are an HTTP error: the provider sells none of them."""
-
 
 class CallStart(NamedTuple):
     """A model call begins."""
@@ -111,6 +77,8 @@ class CallStart(NamedTuple):
     """Whether CrewAI itself runs the tools that the model asks for, inside the call."""
     homes: tuple[Entity, ...]
     """The scopes that this belongs to by its own account, the innermost first."""
+    prompt_bytes: int | None = None
+    """The size of what is asked, where estimates are wanted."""
 
 
 class CallEnd(NamedTuple):
@@ -127,6 +95,8 @@ class CallEnd(NamedTuple):
     response_id: str | None
     error_type: str | None
     billed: bool | None
+    received_bytes: int | None = None
+    """The size of the answer, where estimates are wanted."""
 
     @property
     def has_usage(self) -> bool:
@@ -172,19 +142,28 @@ class Passage(NamedTuple):
     method: str | None
 
 
-def call_started(source: Any, event: Any) -> CallStart:
-    """Read an LLMCallStartedEvent."""
+def call_started(source: Any, event: Any, *, sizes: bool = False) -> CallStart:
+    """Read an LLMCallStartedEvent.
+
+    Args:
+        source: What emitted it.
+        event: The event.
+        sizes: Whether the size of the prompt is wanted.
+    """
     streaming = getattr(event, "stream", None)
+    asked: Any = getattr(event, "messages", None)
     return _call(source, event)._replace(
+        prompt_bytes=prompt_bytes(asked, getattr(event, "tools", None)) if sizes and asked else None,
         streaming=bool(getattr(source, "stream", False) if streaming is None else streaming),
         runs_functions=bool(getattr(event, "available_functions", None)),
     )
 
 
-def call_completed(source: Any, event: Any) -> CallEnd:
-    """Read an LLMCallCompletedEvent."""
+def call_completed(source: Any, event: Any, *, sizes: bool = False) -> CallEnd:
+    """Read an LLMCallCompletedEvent; see `call_started`."""
     usage: Any = getattr(event, "usage", None)
     return _call_end(source, event, failed=False)._replace(
+        received_bytes=text_bytes(getattr(event, "response", None)) if sizes else None,
         usage=None if usage is None else dict(usage),
         finish_reason=_text(getattr(event, "finish_reason", None)),
         response_id=_text(getattr(event, "response_id", None)),
@@ -193,7 +172,7 @@ def call_completed(source: Any, event: Any) -> CallEnd:
 
 def call_failed(source: Any, event: Any) -> CallEnd:
     """Read an LLMCallFailedEvent."""
-    error_type, billed = _failure(str(getattr(event, "error", "")))
+    error_type, billed = failure(str(getattr(event, "error", "")))
     return _call_end(source, event, failed=True)._replace(error_type=error_type, billed=billed)
 
 
@@ -253,7 +232,7 @@ def scope_end(source: Any, event: Any) -> ScopeEnd | None:
         entity=entity,
         ended_ns=_nanoseconds(event.timestamp),
         failed=failed,
-        error_type=(kind.__name__ if isinstance(kind, type) else "error") if failed else None,
+        error_type=(kind.__name__ if isinstance(kind, type) else OTHER) if failed else None,
     )
 
 
@@ -335,21 +314,6 @@ def _is_vertex(source: Any) -> bool:
     if getattr(source, "use_vertexai", False):
         return True
     return bool(getattr(source, "project", None)) and not getattr(source, "api_key", None)
-
-
-def _failure(text: str) -> tuple[str, bool | None]:
-    """Give a code or class name for an error, and False where it is certain that nothing was bought."""
-    if _DENIED.search(text):
-        return "denied", False
-    if found := _STATUS.search(text) or _BOTO.search(text):
-        return found.group(1), False
-    if found := _BEDROCK.search(text):
-        return _BEDROCK_WORDS[found.group(1)], False
-    if found := _LITELLM.search(text):
-        return found.group(1), False if found.group(1) in _REFUSED_BY_PROVIDER else None
-    if found := _TOO_LONG.search(text):
-        return found.group(1) or "context_length_exceeded", False
-    return "error", None
 
 
 def _entity(source: Any, event: Any) -> Entity:

@@ -13,6 +13,7 @@ from crewai.events.event_bus import crewai_event_bus
 from crewai.events.event_context import SCOPE_STARTING_EVENTS
 
 from farthing import runs, setup
+from farthing.corroboration import wanted
 from farthing.guard import guarded
 from farthing_crewai import extract, refusing
 from farthing_crewai.places import call_key
@@ -21,7 +22,7 @@ from farthing_crewai.tracker import Tracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-__all__ = ["FarthingListener"]
+__all__ = ["FarthingListener", "standing_tags"]
 
 log: Final = logging.getLogger("farthing")
 
@@ -169,21 +170,28 @@ class _Bridge:
             CallRefusedError: A rule that says reject is violated.
         """
         meter = setup.get_meter()
-        if meter is not None and meter.enforcing:
-            tags = extract.tags_before(context, input_names=self._input_names, registry=self._registry)
-            refusing.require(meter, tags, self._tags)
+        if meter is None or not (meter.enforcing or wanted()):
+            return
+        refusing.note(extract.tags_before(context, input_names=self._input_names, registry=self._registry))
+        if meter.enforcing:
+            refusing.require(meter, self._tags)
+
+    @property
+    def tags(self) -> Mapping[str, object]:
+        """The tags of all listeners."""
+        return self._tags
 
     @guarded
     def on_call(self, source: object, event: object) -> None:
         """Begin a model call."""
         if _is_live():
-            self.tracker.call_started(extract.call_started(source, event))
+            self.tracker.call_started(extract.call_started(source, event, sizes=_wants_sizes()))
 
     @guarded
     def on_completed(self, source: object, event: object) -> None:
         """End a model call that was answered."""
         if _is_live():
-            self.tracker.call_ended(extract.call_completed(source, event))
+            self.tracker.call_ended(extract.call_completed(source, event, sizes=_wants_sizes()))
 
     @guarded
     def on_failed(self, source: object, event: object) -> None:
@@ -226,6 +234,12 @@ def _is_live() -> bool:
     return not extract.is_replaying() and setup.get_meter() is not None
 
 
+def _wants_sizes() -> bool:
+    """Say whether the user asked for estimates of what is never reported."""
+    meter = setup.get_meter()
+    return meter is not None and meter.estimating
+
+
 def _settle(timeout: float) -> None:
     """Let CrewAI deliver what it has emitted, then finish what waits."""
     if threading.current_thread().name.startswith(_POOL_THREADS):
@@ -241,3 +255,8 @@ def _current_call() -> Hashable | None:
 
 
 _bridge: Final = _Bridge()
+
+
+def standing_tags() -> Mapping[str, object]:
+    """Give the tags of all listeners, the first one's first."""
+    return _bridge.tags

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from farthing.meter import Meter
 
-__all__ = ["CallRefusedError", "install", "require", "uninstall"]
+__all__ = ["CallRefusedError", "declared", "install", "note", "require", "uninstall"]
 
 FLOOR: Final = (1, 15, 3)
 _HOW: Final = (
@@ -72,22 +72,38 @@ def uninstall(before_call: Callable[[object], None]) -> None:
         hooks.unregister_hook(points.EXECUTION_END, _forget)
 
 
+def note(tags: Mapping[str, object] | None) -> None:
+    """Note what the crew, task and agent of a call declare; None where CrewAI names none of them.
+
+    Raises:
+        Nothing.
+    """
+    if tags is not None:
+        _above.set(tags)
+
+
+def declared() -> Mapping[str, object]:
+    """Give what the crew, task and agent of the call declare that is being made here.
+
+    Raises:
+        Nothing.
+    """
+    return _above.get() or NOTHING
+
+
 @guarded
-def require(meter: Meter, tags: Mapping[str, object] | None, handler_tags: Mapping[str, object]) -> None:
+def require(meter: Meter, handler_tags: Mapping[str, object]) -> None:
     """Refuse a call that the policy does not let go out.
 
     Args:
         meter: Whose policy decides.
-        tags: What the crew, task and agent declare; None where CrewAI names none of them.
         handler_tags: The tags of the listeners.
 
     Raises:
         CallRefusedError: A rule that says reject is violated.
     """
-    if tags is not None:
-        _above.set(tags)
     try:
-        meter.require(how=_HOW, tags=_above.get() or NOTHING, handler_tags=handler_tags)
+        meter.require(how=_HOW, tags=declared(), handler_tags=handler_tags)
     except AttributionError as error:
         raise CallRefusedError(str(error), problems=error.problems) from None
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from farthing.failures import OTHER
 from farthing.runs import Finish
 from farthing.setup import get_meter
 from farthing_crewai.extract import ScopeEnd
@@ -30,6 +31,7 @@ _MAX_PLACES: Final = 20_000
 _MAX_CALLS: Final = 20_000
 _MAX_SCOPES: Final = 10_000
 _MAX_FAILED: Final = 1_000
+_FIRST_SWEEP: Final = 1_000
 
 log: Final = logging.getLogger("farthing")
 
@@ -54,6 +56,7 @@ class Tracker:
         """By the id of a failure's event: operation and attempt, for the retry that is emitted right after it."""
         self._order: Final = Order(lock=self._lock)
         self._has_advised = False
+        self._sweep_at = _FIRST_SWEEP
 
     def __len__(self) -> int:
         """Count what is under way: open calls, open scopes, and events that wait."""
@@ -104,6 +107,8 @@ class Tracker:
             timeout: In seconds.
         """
         self._order.settle(timeout)
+        with self._lock:
+            self._sweep()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -111,6 +116,20 @@ class Tracker:
             self._order.clear()
             for held in (self._places, self._scopes, self._calls, self._failed):
                 held.clear()
+
+    def _sweep(self) -> None:
+        """Let go of what the meter has closed: CrewAI ends nothing that is cancelled, neither a call nor a kickoff."""
+        meter = get_meter()
+        if meter is None:
+            return
+        for call in [each for each in self._calls.values() if meter.runs.get(each.key) is None]:
+            if self._calls.pop(call.start.call_id, None) is not None:
+                self._leave(call)
+        for scope in reversed(list(self._scopes.values())):  # what is inside was opened later
+            if scope.finish is None and scope.busy == 0 and meter.runs.get(scope.key) is None:
+                del self._scopes[scope.start.event_id]
+                self._let_go(scope.outside.scope)
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self))
 
     def _after(self, event_id: str | None, step: Callable[[], None]) -> None:
         """Take a step now, or once the event that it follows from has been seen."""
@@ -211,7 +230,7 @@ class Tracker:
 
     def _restarted(self, scope: Scope, start: ScopeStart) -> Place:
         """End an attempt of an agent that begins its task anew, which CrewAI before 1.15 does without a word."""
-        end = ScopeEnd(scope.start.event_id, scope.start.entity, start.started_ns, failed=True, error_type="error")
+        end = ScopeEnd(scope.start.event_id, scope.start.entity, start.started_ns, failed=True, error_type=OTHER)
         self._end_scope(end)
         return scope.outside
 
@@ -299,9 +318,12 @@ class Tracker:
             operation_id=operation_id,
             started_ns=start.started_ns,
             unordered=True,
+            prompt_bytes=start.prompt_bytes,
         )
         call = OpenCall(start, place=place, run=meter.runs.get(key))
         self._calls[start.call_id] = call
+        if len(self._calls) + len(self._scopes) > self._sweep_at:
+            self._sweep()
         if len(self._calls) > _MAX_CALLS:
             self._leave(self._calls.popitem(last=False)[1])
         self._enter(call)
@@ -409,6 +431,7 @@ def _finish(end: CallEnd) -> Finish:
         error_type=end.error_type,
         finish_reason=end.finish_reason,
         billed=end.billed,
+        received_bytes=end.received_bytes,
     )
 
 

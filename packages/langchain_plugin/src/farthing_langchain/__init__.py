@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from farthing_langchain import versions  # isort: skip - first: an old langchain-core fails here with a reason
 from farthing_langchain.ambient import install
+from farthing_langchain.corroborating import corroborated
 from farthing_langchain.handler import FarthingHandler
 
-__all__ = ["FarthingHandler", "install"]
+__all__ = ["FarthingHandler", "corroborated", "install"]
 
 __version__ = versions.OURS

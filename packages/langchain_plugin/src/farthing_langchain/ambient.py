@@ -17,7 +17,13 @@ __all__ = ["install"]
 _installed: list[FarthingHandler] = []
 
 
-def install(*, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> FarthingHandler:
+def install(
+    *,
+    default_tags: Mapping[str, object] | None = None,
+    nodes: Mapping[str, Mapping[str, object]] | None = None,
+    agents: Mapping[str, Mapping[str, object]] | None = None,
+    **dimensions: object,
+) -> FarthingHandler:
     """Record every LangChain model call of this process, with these tags as its weakest.
 
     Covers what a handler in a config cannot: threads that a step starts itself, and a bare `model.invoke`. A handler
@@ -25,13 +31,15 @@ def install(*, default_tags: Mapping[str, object] | None = None, **dimensions: o
 
     Args:
         default_tags: As for `FarthingHandler`.
+        nodes: As for `FarthingHandler`.
+        agents: As for `FarthingHandler`.
         dimensions: As for `FarthingHandler`.
 
     Raises:
         ConfigurationError: As for `FarthingHandler`.
     """
     if not _installed:
-        handler = FarthingHandler(default_tags=default_tags, **dimensions)
+        handler = FarthingHandler(default_tags=default_tags, nodes=nodes, agents=agents, **dimensions)
         hook: ContextVar[FarthingHandler | None] = ContextVar("farthing_langchain", default=handler)
         register_configure_hook(hook, inheritable=True)
         _installed.append(handler)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from farthing.context import NOTHING
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
+from farthing.estimating import prompt_bytes, text_bytes
+from farthing.failures import error_type, http_status
 from farthing.meter import Finish
 from farthing.providers import known_provider
 from farthing.usage.raw import collapse_text
@@ -28,6 +30,7 @@ __all__ = [
     "NOTHING",
     "Asked",
     "agent_name",
+    "answer_bytes",
     "asked",
     "attempt",
     "failed",
@@ -35,6 +38,8 @@ __all__ = [
     "is_agent",
     "is_node",
     "is_shared_bill",
+    "piece_bytes",
+    "prompt_size",
     "scope_outcome",
     "tags_of",
 ]
@@ -49,8 +54,6 @@ _FRAMEWORK_TAGS: Final = frozenset({"seq", "map", "graph", "retry", "langsmith"}
 _RENAMED: dict[str, str | None] = {}
 _MAX_RENAMED: Final = 4096
 _SEARCH_CALLS: Final = frozenset({"web_search_call", "file_search_call"})
-_CAUSES_DEEP: Final = 5
-_HTTP_ERROR: Final = 400
 
 
 class Asked(NamedTuple):
@@ -122,8 +125,9 @@ def asked(metadata: Mapping[str, Any] | None, labels: list[str] | None, kwargs: 
     provider = written if isinstance(written, str) else None
     over_library = _is_library(provider)
     if provider == "litellm" and model:
-        prefix = model.partition("/")[0]
-        provider = prefix if known_provider(prefix) else provider
+        prefix, _, rest = model.partition("/")
+        if known_provider(prefix):
+            provider, model = prefix, rest or None
     tier: Any = params.get("service_tier")
     batch: Any = kwargs.get("batch_size")
     return Asked(
@@ -237,7 +241,8 @@ def _usage(
     """Give the most exact usage of a message, its shape, and whether LangChain's cache answered.
 
     `total_cost` is what core puts there on a cache hit (from 0.3.79 on). Anthropic's own object, where it is kept,
-    also counts searches and the lifetimes of cache writes; OpenAI's searches stand in the content alone.
+    also counts searches and the lifetimes of cache writes; OpenAI's searches, and those of Anthropic's streams, stand
+    in the content alone.
     """
     usage: Any = getattr(message, "usage_metadata", None)
     if not usage:
@@ -262,7 +267,10 @@ def _usage(
 
 
 def _search_calls(message: Any) -> Iterator[str]:
-    """Give the kinds of the provider-side searches in a message, in all three output versions of langchain-openai."""
+    """Give the kinds of the provider-side searches in a message, in all output versions of langchain-openai.
+
+    Anthropic bills a search that gave a list of results; the result of one that failed is an error object.
+    """
     content: Any = message.content
     blocks: tuple[Any, ...] = () if isinstance(content, str) else tuple(content)
     for block in (*blocks, *(message.additional_kwargs.get("tool_outputs") or ())):
@@ -270,6 +278,8 @@ def _search_calls(message: Any) -> Iterator[str]:
         kind: Any = known.get("type") if known else None
         if kind in _SEARCH_CALLS:
             yield kind
+        elif known and kind == "web_search_tool_result" and type(known.get("content")) is list:
+            yield "web_search_call"
         elif known and kind == "server_tool_call" and known.get("name") in {"web_search", "file_search"}:
             yield f"{known['name']}_call"
 
@@ -298,6 +308,24 @@ def _completed(first: Any, output: Mapping[str, Any], ended_ns: int) -> Finish:
     )
 
 
+def prompt_size(prompt: Any, params: Any) -> int:
+    """Give the size of what is asked, for estimates: LangChain's messages or prompts, and the definitions of tools."""
+    first: Any = prompt[0] if prompt and isinstance(prompt[0], list) else prompt
+    return prompt_bytes(first, params.get("tools"))
+
+
+def piece_bytes(token: Any, chunk: Any) -> int:
+    """Give the size of one piece of a streamed reply: its text, else the piece of a tool's call."""
+    message: Any = getattr(chunk, "message", None)
+    return text_bytes([token, getattr(message, "tool_call_chunks", None)])
+
+
+def answer_bytes(response: Any) -> int:
+    """Give the size of an answer."""
+    first: Any = response.generations[0] if response.generations else []
+    return sum(text_bytes(getattr(each, "message", None) or getattr(each, "text", None)) for each in first)
+
+
 def is_shared_bill(response: Any) -> bool:
     """Say whether a run's usage stands on the first run of its batch: `LLMResult.flatten` empties it on all others."""
     output: Any = response.llm_output
@@ -310,10 +338,16 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
     A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know, and
     neither can a batch of a plain LLM, which may have made requests before the one that failed.
     """
-    status = _status(error)
+    status = http_status(error)
     if status is not None:
         billed = None if in_batch else False
-        return Finish(ended_ns, outcome="error", error_type=str(status), billed=billed, usage_shape="openai_chat")
+        return Finish(
+            ended_ns,
+            outcome="error",
+            error_type=error_type(error, status=status),
+            billed=billed,
+            usage_shape="openai_chat",
+        )
     outcome: Outcome = "error"
     if isinstance(error, GeneratorExit):
         outcome = "abandoned"
@@ -322,7 +356,7 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
     return Finish(
         ended_ns,
         outcome=outcome,
-        error_type=type(error).__name__,
+        error_type=error_type(error),
         usage=_usage_of_error(error),
         usage_shape="openai_chat",
         has_content=True,
@@ -339,31 +373,7 @@ def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
         return "abandoned", kind.__name__
     if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
         return "success", None
-    return "error", kind.__name__
-
-
-def _status(error: BaseException) -> int | None:
-    """Find the HTTP error status of a provider's answer along the causes of an exception."""
-    step: BaseException | None = error
-    for _ in range(_CAUSES_DEEP):
-        if step is None:
-            return None
-        for found in _statuses(step):
-            if type(found) is int and _HTTP_ERROR <= found < 600:  # noqa: PLR2004 - the end of HTTP's own range
-                return found
-        step = step.__cause__ or step.__context__
-    return None
-
-
-def _statuses(error: Any) -> Iterator[Any]:
-    yield getattr(error, "status_code", None)
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):  # botocore's ClientError
-        yield response.get("ResponseMetadata", NOTHING).get("HTTPStatusCode")  # pyright: ignore[reportUnknownMemberType]
-    else:
-        yield getattr(response, "status_code", None)
-    if type(error).__module__.startswith("google."):
-        yield getattr(error, "code", None)
+    return "error", error_type(error)
 
 
 def _usage_of_error(error: BaseException) -> Mapping[str, object] | None:

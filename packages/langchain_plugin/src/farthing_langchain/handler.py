@@ -7,22 +7,23 @@ that causes them: only there does a call see the `attribute()` around it.
 
 from __future__ import annotations
 
-import functools
 import time
 from asyncio import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
 from typing_extensions import override
 
+from farthing.corroboration import wanted
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
-from farthing.errors import ConfigurationError
-from farthing.guard import guarded, log
+from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
-from farthing_langchain import extract
+from farthing_langchain import extract, include_usage
+from farthing_langchain.corroborating import LATEST
+from farthing_langchain.declared import checked_registry, checked_tags
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 
@@ -48,17 +49,31 @@ class FarthingHandler(BaseCallbackHandler):
 
     Args:
         default_tags: Dimensions by name, for those whose names are no Python keywords; weaker than the keywords.
+        nodes: Tags of LangGraph's nodes by name: `nodes={"writer": {"feature": "drafting"}}`. They hold for every call
+            below the node, the innermost node's first, and give way to a call's own metadata alone.
+        agents: The same for agents by the name that `create_agent(name=...)` gives them.
         dimensions: feature, route, task_type, team, tenant, environment, plan, user_id, session_id, job_id, their usual
             spellings, and what farthing.toml declares. A call's own metadata and an enclosing `attribute()` win.
 
     Raises:
-        ConfigurationError: `default_tags` is no dict of names to values.
+        ConfigurationError: `default_tags`, `nodes` or `agents` are no dicts of that shape.
     """
 
     run_inline = True
 
-    def __init__(self, *, default_tags: Mapping[str, object] | None = None, **dimensions: object) -> None:
-        self._tags: Final = _checked(default_tags) | {canonical_name(n): v for n, v in dimensions.items()}
+    def __init__(
+        self,
+        *,
+        default_tags: Mapping[str, object] | None = None,
+        nodes: Mapping[str, Mapping[str, object]] | None = None,
+        agents: Mapping[str, Mapping[str, object]] | None = None,
+        **dimensions: object,
+    ) -> None:
+        self._tags: Final = checked_tags("default_tags", default_tags) | {
+            canonical_name(name): value for name, value in dimensions.items()
+        }
+        self._nodes: Final = checked_registry("nodes", nodes)
+        self._agents: Final = checked_registry("agents", agents)
 
     @property
     def raise_error(self) -> bool:  # type: ignore[override]  # LangChain reads it after an event raised
@@ -86,10 +101,13 @@ class FarthingHandler(BaseCallbackHandler):
         if above.scope is None or (agent is not None and agent != above.agent):
             self._start_scope(run, parent=parent, name=agent or name, agent=agent, metadata=metadata, labels=tags)
             return
-        if above.kind == "chain" and extract.is_node(metadata, tags, name):
-            above = self._promote(parent, above)
+        declared = above.tags
+        if extract.is_node(metadata, tags, name):
+            if above.kind == "chain":
+                above = self._promote(parent, above)
+            declared = self._below_node(name, above)
         if run not in lineage:
-            lineage.enter(run, Place(above.scope, above.agent, parent, "chain", name))
+            lineage.enter(run, Place(above.scope, above.agent, parent, "chain", name, tags=declared))
             if lineage.any_failed and (above.name == _FALLBACKS or extract.attempt(tags) > 1):
                 lineage.lower_failure(parent, run)
 
@@ -176,7 +194,8 @@ class FarthingHandler(BaseCallbackHandler):
         **kwargs: object,
     ) -> None:
         """Begin a chat call."""
-        self._start_call("chat", run_id.int, parent_of(parent_run_id), extract.asked(metadata, tags, kwargs))
+        asked = extract.asked(metadata, tags, kwargs)
+        self._start_call("chat", run_id.int, parent_of(parent_run_id), asked, prompt=messages)
 
     @override
     @guarded
@@ -195,15 +214,17 @@ class FarthingHandler(BaseCallbackHandler):
         asked = extract.asked(metadata, tags, kwargs)
         if asked.prompts > 1 and asked.batch and run_id.int not in lineage:
             lineage.join_batch(run_id.int, asked.batch, asked.prompts)
-        self._start_call("text_completion", run_id.int, parent_of(parent_run_id), asked)
+        self._start_call("text_completion", run_id.int, parent_of(parent_run_id), asked, prompt=prompts)
 
     @override
     @guarded
     def on_llm_new_token(self, token: object, *, run_id: UUID, **kwargs: object) -> None:
-        """Note the first piece of a streamed reply."""
+        """Note the first piece of a streamed reply, and the size of each where estimates are wanted."""
         key = (_FRAMEWORK, run_id.int)
         if meter := get_meter():
             meter.first_chunk(key)
+            if meter.estimating:
+                meter.received(key, extract.piece_bytes(token, kwargs.get("chunk")))
         if CURRENT_CALL.get() == key:
             CURRENT_CALL.set(None)  # the request is out: what the consumer of the stream calls now is not below it
 
@@ -227,8 +248,13 @@ class FarthingHandler(BaseCallbackHandler):
             return
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
         finish = extract.finished(response, time.time_ns())
-        if finish.usage is None and (run := meter.runs.get(key)) is not None and run.first_chunk_ns is not None:
-            _warn_of_silent_streams()
+        if meter.estimating and not finish.usage:
+            finish = finish._replace(received_bytes=extract.answer_bytes(response))
+        if (run := meter.runs.get(key)) is not None:
+            if place is not None:
+                lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
+            if finish.usage is None and run.first_chunk_ns is not None:
+                include_usage.tell_how(run.provider, run.model)
         meter.finish_call(key, finish, started=late)
 
     @override
@@ -269,9 +295,15 @@ class FarthingHandler(BaseCallbackHandler):
     ) -> None:
         if meter := get_meter():
             kind = "agent" if agent is not None or extract.is_agent(metadata) else "workflow"
-            tags = extract.tags_of(metadata, labels)
-            scope = self._open_scope(meter, run, above=lineage.get(parent).scope, kind=kind, name=name, tags=tags)
+            above = lineage.get(parent)
+            tags = {**above.tags, **self._agents.get(agent or "", {}), **extract.tags_of(metadata, labels)}
+            scope = self._open_scope(meter, run, above=above.scope, kind=kind, name=name, tags=tags)
             lineage.enter(run, Place(scope, agent, parent, "scope", name))
+
+    def _below_node(self, node: object, above: Place) -> Mapping[str, object]:
+        """Give the declared tags in force below a node that stands below a place."""
+        own = self._nodes.get(node) if isinstance(node, str) else None
+        return {**above.tags, **own} if own else above.tags
 
     def _promote(self, run: int | None, place: Place) -> Place:
         """Make a scope of a run that turns out to be a graph with a name of its own."""
@@ -299,20 +331,26 @@ class FarthingHandler(BaseCallbackHandler):
         )
         return meter.runs.get(key)
 
-    def _start_call(self, operation: str, run: int, parent: int | None, asked: extract.Asked) -> None:
+    def _start_call(
+        self, operation: str, run: int, parent: int | None, asked: extract.Asked, *, prompt: object = None
+    ) -> None:
         meter = get_meter()
         if meter is None:
             return
         key, above = (_FRAMEWORK, run), lineage.get(parent)
+        if meter.asks_for_usage:
+            include_usage.install()
+        declared = self._below_node(asked.details.get("node"), above)
+        tags = {**declared, **asked.tags} if declared else asked.tags
         if meter.enforcing:
-            meter.require(how=_HOW, tags=asked.tags, handler_tags=self._tags, parent=above.scope)
-        lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key)))
+            meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
+        lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key), declared))
         outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
         if is_inner:  # a model that calls another one: the inner one reaches the provider
             CURRENT_CALL.set(outer)
-        expected = asked.attempt > 1 or asked.in_agent or above.name == _FALLBACKS
-        earlier = lineage.take_failure(parent, expected=expected)
+        labelled = asked.attempt > 1 or above.name == _FALLBACKS
+        earlier = lineage.take_failure(parent, expected=labelled or asked.in_agent, labelled=labelled)
         meter.start_call(
             key,
             framework=_FRAMEWORK,
@@ -320,7 +358,7 @@ class FarthingHandler(BaseCallbackHandler):
             provider=asked.provider,
             model=asked.model,
             parent=above.scope,
-            tags=asked.tags,
+            tags=tags,
             handler_tags=self._tags,
             details=asked.details,
             streaming=asked.streaming,
@@ -328,9 +366,12 @@ class FarthingHandler(BaseCallbackHandler):
             attempt=asked.attempt if earlier is None else earlier.attempt + 1,
             operation_id=None if earlier is None else earlier.operation_id,
             inner=is_inner,
+            prompt_bytes=extract.prompt_size(prompt, asked.batch) if meter.estimating and prompt else None,
         )
         if asked.over_library:
             CURRENT_CALL.set(key)
+        if wanted():
+            LATEST.set(key)
 
     def _start_late(self, run: int, parent_run_id: UUID | None, labels: list[str] | None) -> None:
         """Begin a call whose start LangChain did not report (its AsyncCallbackManager.on_llm_start drops some)."""
@@ -338,30 +379,10 @@ class FarthingHandler(BaseCallbackHandler):
         lineage.leave(run)
 
 
-@functools.cache
-def _warn_of_silent_streams() -> None:
-    """Say once how to mend the commonest unknown cost: langchain-openai asks a custom base_url for no usage."""
-    log.warning(
-        "farthing: a streamed LangChain call reported no usage, so its cost is unknown; "
-        "set stream_usage=True on the model (ChatOpenAI leaves it off where it is given a base_url)"
-    )
-
-
-def _checked(default_tags: object) -> dict[str, object]:
-    if default_tags is None:
-        return {}
-    if not isinstance(default_tags, dict):
-        kind = type(default_tags).__name__
-        raise ConfigurationError(
-            f'FarthingHandler: default_tags must be a dict like {{"feature": "chatbot"}}, not {kind}'
-        )
-    return {canonical_name(str(name)): value for name, value in cast("dict[object, object]", default_tags).items()}
-
-
 def _enter_leaf(run_id: UUID, parent_run_id: UUID | None) -> None:
     parent = parent_of(parent_run_id)
     above = lineage.get(parent)
-    lineage.enter(run_id.int, Place(above.scope, above.agent, parent, "leaf", None, in_event_loop()))
+    lineage.enter(run_id.int, Place(above.scope, above.agent, parent, "leaf", None, in_event_loop(), above.tags))
 
 
 def _merge_into_first(meter: Meter, key: tuple[str, int]) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from farthing.context import NOTHING
 from farthing.counting import counters
 from farthing.setup import get_meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from farthing.runs import Run
@@ -43,16 +44,20 @@ class Place(NamedTuple):
     name: object = None
     in_task: bool = False
     """Whether a leaf or a model call began in an event loop: cancelled there, LangChain never reports its end."""
+    tags: Mapping[str, object] = NOTHING
+    """What the graph's nodes between the scope and this run are declared with; the innermost node's win."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")
 
 
 class Failure(NamedTuple):
-    """A model call that failed and may be tried again."""
+    """A model call that failed and may be tried again, or answered what a later step may refuse."""
 
     operation_id: str
     attempt: int
+    paid: bool = False
+    """Whether it answered: only a retry or a fallback of all that stands around it is then another attempt."""
     expected: bool = False
     """Whether the run it was handed to is known to be another attempt."""
 
@@ -138,11 +143,17 @@ class Lineage:
         if parent is not None and (failure := self._failures.pop(parent, None)):
             self.note_failure(run, failure._replace(expected=True))
 
-    def take_failure(self, parent: int | None, *, expected: bool = True) -> Failure | None:
-        """Remove the failure below `parent`; give it if the call that begins there is known to be another attempt."""
+    def take_failure(self, parent: int | None, *, expected: bool = True, labelled: bool = True) -> Failure | None:
+        """Remove the failure below `parent`; give it if the call that begins there is known to be another attempt.
+
+        Args:
+            parent: The run that the call begins in.
+            expected: Whether a failure there is followed by another attempt.
+            labelled: Whether LangChain itself says that the call is one.
+        """
         if not self._failures or parent is None or (failure := self._failures.pop(parent, None)) is None:
             return None
-        return failure if expected or failure.expected else None
+        return failure if failure.expected or labelled or (expected and not failure.paid) else None
 
     @property
     def any_failed(self) -> bool:

@@ -9,25 +9,70 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from itertools import count
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["STASH", "Attempt", "Failures", "Place", "left"]
+__all__ = ["FORESEEN", "STASH", "Attempt", "Failures", "Foreseen", "Place", "left"]
 
 STASH: Final = "farthing_attempt"
 """The key of LiteLLM's dict under which the attempt of the moment stands."""
 
-left: Final[deque[Hashable]] = deque(maxlen=100_000)
-"""Keys of attempts whose dict died before any event ended them; appended by the garbage collector."""
+FORESEEN: Final = "farthing_foreseen"
+"""The key of LiteLLM's dict under which a call stands that its cache may answer."""
+
+left: Final[deque[_Kept]] = deque(maxlen=100_000)
+"""What stood in a dict that died before any event ended it; appended by the garbage collector."""
 
 _numbers: Final = count(1)
 _MAX_FAILURES: Final = 1_000
 
 
-class Attempt:
+class _Kept:
+    """Something in LiteLLM's dict that is told when the dict dies.
+
+    Args:
+        key: Names it in the meter.
+    """
+
+    __slots__ = ("ended", "key")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key: Final = key
+        self.ended = False
+
+    def __del__(self) -> None:
+        # Runs wherever the collector does, even under a lock of ours: it may append, which needs none, and no more.
+        if not self.ended:
+            left.append(self)
+
+    # Other callbacks copy and serialise the dict: a copy of this must not die in its place.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (repr(self),)
+
+
+class Foreseen(_Kept):
+    """A call that LiteLLM's cache may answer: begun in its caller's context, where no event is fired for a hit."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(("litellm-foreseen", next(_numbers)))
+
+    def __repr__(self) -> str:
+        return "<farthing call before the cache>"
+
+
+class Attempt(_Kept):
     """One request to a provider.
 
     Args:
@@ -42,15 +87,15 @@ class Attempt:
     """
 
     __slots__ = (
+        "answered",
         "call_id",
         "cause",
-        "ended",
         "ended_early",
-        "key",
         "mark",
         "may_go_unreported",
         "number",
         "operation_id",
+        "served_tier",
         "started_ns",
     )
 
@@ -66,7 +111,7 @@ class Attempt:
         cause: int | None,
         key: Hashable | None = None,
     ) -> None:
-        self.key: Final[Hashable] = key or ("litellm", call_id, next(_numbers))
+        super().__init__(key or ("litellm", call_id, next(_numbers)))
         self.call_id: Final = call_id
         self.mark: Final = mark
         self.started_ns: Final = started_ns
@@ -74,25 +119,12 @@ class Attempt:
         self.operation_id: str | None = operation_id
         self.may_go_unreported: Final = may_go_unreported
         self.cause: Final = cause
-        self.ended = False
+        self.answered = False
+        """Whether it brought an answer: a request that follows is another step and no other attempt."""
         self.ended_early = False
         """Whether it was ended before LiteLLM's own event, which is then no duplicate."""
-
-    def __del__(self) -> None:
-        # Runs wherever the collector does, even under a lock of ours: it may append, which needs none, and no more.
-        if not self.ended:
-            left.append(self.key)
-
-    # Other callbacks copy and serialise the dict: a copy of this must not die in its place.
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (repr(self),)
+        self.served_tier: str | None = None
+        """What a piece of a stream named: LiteLLM (seen with 1.100) leaves it out of the whole."""
 
     def __repr__(self) -> str:
         return f"<farthing attempt {self.number}>"
@@ -110,7 +142,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._places: OrderedDict[object, Place] = OrderedDict()
-        self._lock = Lock()
+        self._lock = RLock()
 
     def note(self, request: object, place: Place) -> None:
         """Remember a failure of a request."""

@@ -10,34 +10,35 @@ import asyncio
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import litellm
 from litellm.integrations.custom_logger import CustomLogger
 
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
-from farthing.guard import guarded, log
+from farthing.guard import guarded
+from farthing.neighbours import lookers
 from farthing.propagation import trace_context
-from farthing.runs import Finish
-from farthing.setup import get_meter, settlers
-from farthing_litellm import extract, refusing, registration
+from farthing.setup import get_meter
+from farthing_litellm import ends, extract, first_step, foreseeing, include_usage, pieces, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
+from farthing_litellm.corroborating import corroborated, is_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from farthing.meter import Meter
+    from farthing.runs import Finish
 
 __all__ = ["FarthingLogger"]
 
 _FRAMEWORK: Final = "litellm"
 _NOT_SENT: Final = "litellm_no_upstream_llm_call"
 """What LiteLLM's proxy puts on the events of a request that it refused itself: a bad key, a guardrail, a policy."""
-_MANY_ENDS: Final = 1_000
 
 _failures: Final = Failures()
-_told: Final[set[str]] = set()
 
 
 class FarthingLogger(CustomLogger):
@@ -62,7 +63,7 @@ class FarthingLogger(CustomLogger):
         # LiteLLM tells instances of a class apart by their public texts and numbers, and drops the second of a kind.
         self.identity: Final = repr(sorted(self.tags.items(), key=repr))
         registration.register(self)
-        refusing.install(_standing_tags)
+        first_step.install(before=_before, after=_after)
 
     def unregister(self) -> None:
         """Take this callback out of all of LiteLLM's lists again.
@@ -82,7 +83,8 @@ class FarthingLogger(CustomLogger):
             return
         registration.remain(self)
         if left:
-            _end_left(meter)
+            ends.end_left(meter)
+        foreseeing.take_back(meter, kwargs)
         if kwargs.get(_NOT_SENT):
             return
         mark, before = kwargs.get("api_call_start_time"), kwargs.get(STASH)
@@ -107,9 +109,9 @@ class FarthingLogger(CustomLogger):
         attempt, meter = kwargs.get(STASH), get_meter()
         if meter is None or not isinstance(attempt, Attempt) or attempt.ended or not attempt.may_go_unreported:
             return
-        finish = extract.raw_answer(kwargs, ended=time.time_ns()) or _failure_just_raised(kwargs)
+        finish = extract.raw_answer(kwargs, ended=time.time_ns()) or ends.failure_just_raised(kwargs)
         if finish is not None:
-            _end_early(meter, attempt, finish)
+            ends.end_early(meter, attempt, finish)
 
     @guarded
     def log_success_event(
@@ -126,6 +128,26 @@ class FarthingLogger(CustomLogger):
             await asyncio.to_thread(self._succeeded, kwargs, response_obj, start_time, end_time)
         else:
             self._succeeded(kwargs, response_obj, start_time, end_time)
+
+    @guarded
+    def log_stream_event(
+        self,
+        kwargs: dict[str, object],
+        response_obj: object,
+        start_time: object,  # noqa: ARG002
+        end_time: object,  # noqa: ARG002
+    ) -> None:
+        """Note the tier that a piece of a stream names (sync)."""
+        _note_tier(kwargs, response_obj)
+
+    async def async_post_call_streaming_deployment_hook(
+        self,
+        request_data: dict[str, object],
+        response_chunk: object,
+        call_type: object,  # noqa: ARG002 - LiteLLM calls by keyword
+    ) -> None:
+        """Note the tier that a piece of a stream names (async)."""
+        _note_tier(request_data, response_chunk)
 
     @guarded
     def log_failure_event(
@@ -148,6 +170,18 @@ class FarthingLogger(CustomLogger):
         """End a call that failed (async)."""
         self._failed(kwargs, start_time, end_time)
 
+    async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        """Write the tags into a request whose deployment was chosen late; see `corroborating`."""
+        return self._corroborated(kwargs, call_type) if is_wanted() else None
+
+    @guarded
+    def _corroborated(self, kwargs: dict[str, Any], call_type: object) -> dict[str, Any] | None:
+        meter = get_meter()
+        if meter is None or not extract.is_proxied(extract.before_setup(kwargs)):
+            return None
+        kind = str(getattr(call_type, "value", call_type))
+        return corroborated(kwargs, kind, tagged=refusing.asking(meter, kwargs, _standing_tags()))
+
     async def async_post_call_success_deployment_hook(
         self,
         request_data: dict[str, object],
@@ -169,8 +203,10 @@ class FarthingLogger(CustomLogger):
         if not isinstance(attempt, Attempt) or attempt.ended:
             return
         finish = extract.answered(kwargs, response, ended=time.time_ns())
+        if meter.estimating:
+            finish = finish._replace(received_bytes=extract.answer_bytes(response))
         if finish.usage is not None or finish.billed is False:
-            _end_early(meter, attempt, finish)
+            ends.end_early(meter, attempt, finish)
 
     @guarded
     def _succeeded(self, kwargs: dict[str, object], response: object, start_time: object, end_time: object) -> None:
@@ -190,9 +226,13 @@ class FarthingLogger(CustomLogger):
             ended=extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now),
             first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
         )
+        if finish.service_tier is None:
+            finish = finish._replace(service_tier=attempt.served_tier)
+        if meter.estimating:
+            finish = finish._replace(received_bytes=extract.answer_bytes(response))
         if extract.usage_was_withheld(kwargs, finish):
-            _tell_how_to_get_usage(finish.provider)
-        _end(meter, attempt, finish)
+            include_usage.tell_how(finish.provider, finish.response_model, kwargs)
+        ends.end(meter, attempt, finish)
 
     @guarded
     def _failed(self, kwargs: dict[str, object], start_time: object, end_time: object) -> None:
@@ -202,8 +242,9 @@ class FarthingLogger(CustomLogger):
         attempt, error = kwargs.get(STASH), kwargs.get("exception")
         error = error if isinstance(error, BaseException) else None
         if kwargs.get(_NOT_SENT) is True:
-            _discard(meter, attempt)
+            ends.discard(meter, attempt)
             return
+        foreseeing.take_back(meter, kwargs)
         if not isinstance(attempt, Attempt):
             if error is not None and not kwargs.get(_NOT_SENT) and extract.was_sent(error) and extract.is_known(kwargs):
                 self._record(meter, kwargs, start_time, now, extract.failed(error, ended=now))
@@ -215,15 +256,17 @@ class FarthingLogger(CustomLogger):
             return
         ended = extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now)
         began = extract.first_chunk_ns(kwargs, 0, attempt.mark) is not None
-        _end(meter, attempt, extract.failed(error, ended=ended, began=began))
+        ends.end(meter, attempt, extract.failed(error, ended=ended, began=began))
         request = extract.request_id(kwargs)
         if request is not None and attempt.operation_id is not None:
             _failures.note(request, Place(attempt.operation_id, attempt.number))
 
     def _start(self, meter: Meter, attempt: Attempt, kwargs: dict[str, object]) -> None:
-        asked = extract.asked(kwargs, meter.gateway)
+        asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
+        if asked.tier and asked.streaming and extract.is_async(kwargs) and not registration.hooked(FarthingLogger):
+            registration.hook(self)  # only there is the tier told that an async stream was served at
         headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
@@ -242,18 +285,23 @@ class FarthingLogger(CustomLogger):
             inner=True,
             late_report=True,
             context=trace_context(headers) if headers else None,
+            prompt_bytes=extract.asked_bytes(kwargs) if meter.estimating else None,
         )
         if attempt.operation_id is None and (run := meter.runs.get(attempt.key)) is not None:
             attempt.operation_id = run.operation_id
 
     def _whole(self, meter: Meter, kwargs: dict[str, object], response: object, start_time: object, now: int) -> None:
         """Record a call that has one event only: an answer from LiteLLM's cache, or a path that reports no request."""
+        if not extract.is_known(kwargs) or extract.operation_of(kwargs) == "batch":
+            foreseeing.take_back(meter, kwargs)
         if extract.operation_of(kwargs) == "batch":
             done = extract.batch(kwargs, response, ended=now)
             if done is not None:
                 self._record(meter, kwargs, start_time, now, done[1], key=("litellm-batch", done[0]))
         elif extract.is_known(kwargs):
-            self._record(meter, kwargs, start_time, now, extract.answered(kwargs, response, ended=now))
+            finish = extract.answered(kwargs, response, ended=now)
+            if not foreseeing.complete(meter, kwargs, finish, _standing_tags()):
+                self._record(meter, kwargs, start_time, now, finish)
         else:
             counters.add("skipped", "litellm-no-model-call")
 
@@ -282,6 +330,45 @@ class FarthingLogger(CustomLogger):
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
 
 
+@guarded
+def _note_tier(kwargs: Mapping[str, object], piece: object) -> None:
+    attempt = kwargs.get(STASH)
+    if isinstance(attempt, Attempt) and attempt.served_tier is None:
+        attempt.served_tier = extract.tier_of(piece)
+
+
+# `no-log=True` in a call keeps callbacks from its end, but for those of the proxy itself, which LiteLLM knows by this
+# part of their class's name (`Logging.should_run_callback`, litellm 1.100 to 1.110): what was bought would stand there
+# without a cost. Nothing of a prompt is recorded here, so nothing that the option is for is undone.
+FarthingLogger.__name__ = "FarthingLogger_PROXY_"
+
+
+def _before(function: str, args: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Look at a call's arguments before anything else does, and give those to go on with."""
+    meter = get_meter()
+    if meter is None:
+        return arguments
+    if meter.enforcing:
+        refusing.check(meter, arguments, _standing_tags())
+    if meter.asks_for_usage and _standing_tags():
+        include_usage.ask(function, arguments)
+    if meter.estimating:
+        pieces.install()
+    if is_wanted():
+        return refusing.corroborate(meter, function, args, arguments, _standing_tags()) or arguments
+    return arguments
+
+
+@guarded
+def _after(logging: object, arguments: dict[str, Any]) -> None:
+    """Begin a call that may be answered without a request."""
+    if getattr(litellm, "cache", None) is None:
+        return
+    meter, details = get_meter(), getattr(logging, "model_call_details", None)
+    if meter is not None and isinstance(details, dict) and (handlers := _standing_tags()):
+        foreseeing.foresee(meter, cast("dict[str, Any]", details), arguments, handlers)
+
+
 def _standing_tags() -> list[Mapping[str, object]]:
     """Give the tags of every instance that LiteLLM calls, the first one first."""
     return [each.tags for each in registration.standing() if isinstance(each, FarthingLogger)]
@@ -293,8 +380,8 @@ def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | Non
     error = sys.exc_info()[1]
     if before is not None:
         if not before.ended:
-            _end(meter, before, _end_of_replaced(kwargs, before, error))
-        place = Place(before.operation_id or "", before.number)
+            ends.end(meter, before, ends.end_of_replaced(kwargs, before, error))
+        place = None if before.answered else Place(before.operation_id or "", before.number)
     elif extract.retries(kwargs):
         place = _failures.take(extract.request_id(kwargs))
     attempt = Attempt(
@@ -314,90 +401,12 @@ def _next_attempt(meter: Meter, kwargs: dict[str, object], before: Attempt | Non
     return attempt
 
 
-def _end_of_replaced(kwargs: dict[str, object], before: Attempt, error: BaseException | None) -> Finish:
-    """Tell how an attempt ended that LiteLLM follows with another one on the same dict without a word.
-
-    Either it answered and an interception of LiteLLM goes on asking, or it failed: then LiteLLM retries while handling
-    the exception, which is this attempt's own unless it was being handled already when the attempt began.
-    """
-    now = time.time_ns()
-    if error is None or id(error) == before.cause:
-        return extract.raw_answer(kwargs, ended=now) or Finish(
-            now, outcome="error", usage_shape=_FRAMEWORK, error_type="_OTHER"
-        )
-    return extract.failed(error, ended=now)
-
-
-def _failure_just_raised(kwargs: dict[str, object]) -> Finish | None:
-    """Read the failure that LiteLLM reports in `original_response`, as the text of the exception it is handling."""
-    error = sys.exc_info()[1]
-    if error is None or kwargs.get("original_response") != str(error):
-        return None
-    return extract.failed(error, ended=time.time_ns())
-
-
-def _discard(meter: Meter, attempt: object) -> None:
-    """Take back an attempt that a proxy only went through the motions of: it refused the request itself."""
-    counters.add("skipped", "litellm-not-sent")
-    if isinstance(attempt, Attempt) and not attempt.ended:
-        attempt.ended = attempt.ended_early = True
-        meter.runs.take(attempt.key)
-
-
-def _end(meter: Meter, attempt: Attempt, finish: Finish) -> None:
-    attempt.ended = True
-    meter.finish_call(attempt.key, finish)
-
-
-def _end_early(meter: Meter, attempt: Attempt, finish: Finish) -> None:
-    attempt.ended_early = True
-    _end(meter, attempt, finish)
-
-
-def _end_left(meter: Meter) -> None:
-    """End the attempts that nobody can report any more: LiteLLM has let go of them."""
-    now = time.time_ns()
-    for _ in range(_MANY_ENDS):
-        try:
-            key = left.popleft()
-        except IndexError:
-            return
-        if meter.runs.get(key) is not None:
-            meter.finish_call(key, Finish(now, outcome="abandoned", usage_shape=_FRAMEWORK, error_type="left"))
-
-
-def _settle(seconds: float) -> None:  # noqa: ARG001 - the protocol of settlers
-    """Before a flush: what was left behind is known to be so."""
-    if not left:
-        return  # asking for the meter during shutdown() would configure farthing anew
-    meter = get_meter()
-    while left and meter is not None:
-        _end_left(meter)
-
-
-settlers.append(_settle)
-
-
-def forget_told() -> None:
-    """Warn once more about streams without usage: for tests."""
-    _told.clear()
+lookers.append(registration.tracing)
 
 
 @guarded
 def _takes_long(kwargs: dict[str, object], response: object) -> bool:
     return extract.must_recount(kwargs, response)
-
-
-def _tell_how_to_get_usage(provider: str | None) -> None:
-    name = provider or "the provider"
-    if name in _told:
-        return
-    _told.add(name)
-    log.warning(
-        "farthing: a stream of %s came without usage, so its cost is unknown; "
-        'pass stream_options={"include_usage": True} to LiteLLM. Later ones are only counted.',
-        name,
-    )
 
 
 def _checked(default_tags: object) -> dict[str, object]:

@@ -83,11 +83,12 @@ class Farthing_PROXY_Logger(FarthingLogger):  # noqa: N801 - LiteLLM looks for `
     def _headers_for(error: AttributionError) -> list[str]:
         """Name the headers that would have carried what is missing."""
         meter = get_meter()
-        gateway = None if meter is None else meter.gateway
-        if gateway is None or not gateway.trust_headers:
+        policy = None if meter is None else meter.policy
+        if policy is None or not policy.document.gateway.trust_headers:
             return []
-        wanted = {problem.partition(":")[0] for problem in error.problems} - set(gateway.locked)
-        return [header for header, dimension in gateway.headers.items() if dimension in wanted]
+        wanted = {problem.partition(":")[0] for problem in error.problems} - policy.locked
+        headers = policy.document.gateway.headers
+        return [header for header, written in headers.items() if policy.dimension(written) in wanted]
 
 
 def _as_answer(error: AttributionError, headers: list[str]) -> Exception:

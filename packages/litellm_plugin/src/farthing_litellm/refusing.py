@@ -1,39 +1,31 @@
-"""Refusing a call before it is sent, where the policy says reject.
-
-LiteLLM swallows whatever a callback raises before a request (`Logging.pre_call`), and its deployment hook is there for
-async calls alone. The one step that every call takes on its caller's thread, with all its arguments and with nothing
-sent yet, is `litellm.utils.function_setup`; an error from there reaches the caller, is not retried and reports nothing
-to any callback. So that function is wrapped, once, when the first callback is made; where nothing can be refused the
-wrapper adds one look at a flag. May go when LiteLLM lets a pre-call event of sync calls stop them (1.110 does not).
-"""
+"""Refusing a call before it is sent, where the policy says reject; see first_step.py for where that is possible."""
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Final
 
-import litellm
-from litellm import utils
 from litellm.exceptions import BadRequestError
 
 from farthing.errors import AttributionError
-from farthing.guard import guarded, log
+from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL, outer_probes
-from farthing.setup import get_meter
 from farthing_litellm import extract
+from farthing_litellm.corroborating import corroborated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
-    from farthing.meter import Meter
+    from farthing.meter import Asking, Meter
+    from farthing.runs import Run
 
-__all__ = ["CallRefusedError", "install", "require"]
+__all__ = ["CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
 
 _HOW: Final = (
     "Send it with metadata={{pairs}} (for responses: litellm_metadata) or `with farthing.attribute({example}): ...`"
 )
-_SETUP: Final = "function_setup"
-_MARK: Final = "farthing_wrapped"
+_CORROBORATED: Final = frozenset({"completion", "acompletion", "responses", "aresponses", "anthropic_messages"})
+_MODEL_AT: Final = 2
+"""Where the model stands among the positional arguments of `function_setup`."""
 
 
 class CallRefusedError(AttributionError, BadRequestError):
@@ -52,43 +44,71 @@ class CallRefusedError(AttributionError, BadRequestError):
         return self.message
 
 
-def install(loggers: Callable[[], Iterable[Mapping[str, object]]]) -> None:
-    """Stand before every call of this process, once.
+@guarded
+def check(meter: Meter, kwargs: Mapping[str, Any], handlers: list[Mapping[str, object]]) -> None:
+    """Refuse a call by its arguments.
 
     Args:
-        loggers: Gives the tags of the callbacks that are registered; without any, nothing is refused.
+        meter: Whose policy decides.
+        kwargs: The arguments.
+        handlers: The tags of the callbacks that are registered; without any, nothing is refused.
 
     Raises:
-        Nothing: a LiteLLM without such a step is told in the log, where refusing was asked for.
+        CallRefusedError: A rule that says reject is violated.
     """
-    standing: Any = getattr(utils, _SETUP, None)
-    if standing is None:
-        meter = get_meter()
-        if meter is not None and meter.enforcing:
-            version = getattr(litellm, "__version__", "this version")
-            log.error("farthing: the policy says reject, but LiteLLM %s cannot be stopped; calls are marked", version)
+    if not meter.enforcing or kwargs.get("mock_response") is not None:
         return
-    if getattr(standing, _MARK, False):
-        return
-
-    @functools.wraps(standing)
-    def function_setup(original_function: Any, *args: Any, **kwargs: Any) -> Any:
-        _check(kwargs, loggers)
-        return standing(original_function, *args, **kwargs)
-
-    setattr(function_setup, _MARK, True)
-    setattr(utils, _SETUP, function_setup)
-
-
-@guarded
-def _check(kwargs: Mapping[str, Any], loggers: Callable[[], Iterable[Mapping[str, object]]]) -> None:
-    meter = get_meter()
-    if meter is None or not meter.enforcing or kwargs.get("mock_response") is not None:
-        return
-    handlers = list(loggers())
     shaped = extract.before_setup(kwargs)
     if handlers and not extract.is_proxied(shaped):  # the proxy has a gate of its own
         require(meter, shaped, handlers)
+
+
+@guarded
+def corroborate(
+    meter: Meter,
+    call_type: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    handlers: list[Mapping[str, object]],
+) -> dict[str, Any] | None:
+    """Write the tags of a call into its request; one of the proxy passes the deployment hook.
+
+    Args:
+        meter: Whose policy decides.
+        call_type: The name of LiteLLM's function.
+        args: The positional arguments of `function_setup` behind it.
+        kwargs: The arguments of the call.
+        handlers: The tags of the callbacks that are registered; without any, nothing is written.
+
+    Returns:
+        The arguments to go on with; None leaves them as they are.
+    """
+    if not handlers or call_type not in _CORROBORATED or extract.is_proxied(extract.before_setup(kwargs)):
+        return None
+    model = kwargs.get("model", args[_MODEL_AT] if len(args) > _MODEL_AT else None)
+    found = corroborated({**kwargs, "model": model}, call_type, tagged=asking(meter, kwargs, handlers))
+    if found is not None and "model" not in kwargs:
+        del found["model"]  # it was given by position
+    return found
+
+
+def asking(meter: Meter, arguments: Mapping[str, Any], handlers: list[Mapping[str, object]]) -> Asking:
+    """Give the tags of a call that is about to be made."""
+    asked = extract.asked(extract.before_setup(arguments), meter.policy)
+    return meter.asking(tags=asked.tags, handler_tags=merged(asked, handlers), outer=_outer(meter))
+
+
+def merged(asked: extract.Asked, handlers: list[Mapping[str, object]]) -> dict[str, object]:
+    """Give the tags of all callbacks, those of the first one the strongest, over what a proxy knows of the caller."""
+    found: dict[str, object] = {}
+    for tags in reversed([asked.weak_tags, *handlers]):
+        found |= tags
+    return found
+
+
+def _outer(meter: Meter) -> Run | None:
+    key = CURRENT_CALL.get()
+    return None if key is None else meter.runs.get(key)
 
 
 def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, object]]) -> None:
@@ -102,15 +122,11 @@ def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, ob
     Raises:
         CallRefusedError: A rule that says reject is violated.
     """
-    asked = extract.asked(shaped, meter.gateway)
-    merged: dict[str, object] = {}
-    for tags in reversed([asked.weak_tags, *handlers]):
-        merged |= tags
-    key = CURRENT_CALL.get()
-    outer = None if key is None else meter.runs.get(key)
+    asked = extract.asked(shaped, meter.policy)
+    handler_tags, outer = merged(asked, handlers), _outer(meter)
     if outer is None and any(probe() is not None for probe in outer_probes):
         return  # a call of a framework above, which has its own gate and names its crews and tasks there
     try:
-        meter.require(how=_HOW, tags=asked.tags, handler_tags=merged, outer=outer)
+        meter.require(how=_HOW, tags=asked.tags, handler_tags=handler_tags, outer=outer)
     except AttributionError as error:
         raise CallRefusedError(str(error), problems=error.problems, model=asked.model or "") from None

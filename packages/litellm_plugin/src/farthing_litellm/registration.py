@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["hooked", "register", "remain", "standing", "unregister"]
+__all__ = ["hook", "hooked", "register", "remain", "standing", "tracing", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -19,6 +19,12 @@ _LISTS: Final = (
     "_async_success_callback",
     "_async_failure_callback",
 )
+
+
+_TRACING: Final = frozenset(
+    {"otel", "langfuse_otel", "weave_otel", "arize", "arize_phoenix", "logfire", "langtrace", "traceloop", "levo"}
+)
+_OTEL_MODULE: Final = "litellm.integrations.opentelemetry"
 
 
 class _Manager(Protocol):
@@ -70,6 +76,15 @@ def hooked(kind: type[CustomLogger]) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
 
 
+def hook(callback: CustomLogger) -> None:
+    """Put a callback back into `litellm.callbacks`, which CrewAI sets anew whenever an LLM is built.
+
+    Into a new list: CrewAI keeps the one that stands there, and throws out of the other lists what it finds in it.
+    """
+    callbacks = cast("list[CustomLogger]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
+    litellm.callbacks = [*callbacks, callback]
+
+
 def unregister(callback: CustomLogger) -> None:
     """Take a callback out of every list.
 
@@ -79,6 +94,21 @@ def unregister(callback: CustomLogger) -> None:
     manager = _manager()
     for name in _LISTS:
         manager.remove_callback_from_list_by_object(getattr(litellm, name, None), callback, require_self=False)
+
+
+def tracing() -> list[str]:
+    """Name the callbacks of LiteLLM's own that write spans with the same token counts.
+
+    Raises:
+        Nothing.
+    """
+    found: dict[str, None] = {}
+    for each in (entry for name in _LISTS for entry in cast("list[object]", getattr(litellm, name, ()))):
+        if isinstance(each, str):
+            found |= {f"litellm's callback {each}": None} if each in _TRACING else {}
+        elif any(base.__module__.startswith(_OTEL_MODULE) for base in type(each).__mro__):
+            found[f"litellm's callback {type(each).__name__}"] = None
+    return list(found)
 
 
 def standing() -> list[object]:

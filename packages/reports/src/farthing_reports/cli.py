@@ -81,7 +81,8 @@ LedgerOption = Annotated[
 def report(
     *,
     by: Annotated[
-        str, typer.Option("--by", metavar="NAME[,NAME...]", help="Dimensions, model, provider, status, day, agent ...")
+        str,
+        typer.Option("--by", metavar="NAME[,NAME...]", help="Dimensions, model, provider, status, use, day, agent ..."),
     ] = "feature",
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Calls from here on: 7d, 24h, 2026-11-24.")] = None,
     until: Annotated[str | None, typer.Option(metavar="WHEN", help="Calls before this moment.")] = None,
@@ -90,6 +91,9 @@ def report(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="JSON and CSV hold exact amounts.")] = Format.TABLE,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows of the table; the rest is added up.")] = 40,
+    as_recorded: Annotated[
+        bool, typer.Option("--as-recorded", help="Keep names apart that the policy has renamed since.")
+    ] = False,
     ledger: LedgerOption = None,
 ) -> None:
     """Add up what calls cost, by feature or by whatever you name.
@@ -104,12 +108,30 @@ def report(
 
     `farthing report --by feature --format json`
 
-    Times are UTC. An amount with `≥` lacks calls whose cost is not known.
+    `farthing report --by use,feature`
+
+    Times are UTC. An amount with `≥` lacks calls whose cost is not known, or is an estimate.
+    Names that farthing.toml has renamed or made aliases stand under the name of today, and `--where` takes any of
+    them; the ledger itself is never rewritten.
+
+    `use` tells useful spend from waste: **useful** brought the answer; **superseded** was an attempt after which
+    another one of the same operation answered; **failed**, **cancelled** (by the application or a time-out) and
+    **abandoned** (left, or its end was never reported) brought none; **cached** cost nothing.
     """
     from farthing_reports.commands import run_report  # noqa: PLC0415 - DuckDB is loaded by those who need it
 
     now = datetime.now(UTC)
-    run_report(by, since=since, until=until, where=where or [], form=form.value, top=top, ledger=ledger, now=now)
+    run_report(
+        by,
+        since=since,
+        until=until,
+        where=where or [],
+        form=form.value,
+        top=top,
+        as_recorded=as_recorded,
+        ledger=ledger,
+        now=now,
+    )
 
 
 @app.command()

@@ -15,6 +15,7 @@ from farthing_reports.faults import CommandError
 from farthing_reports.keys import Key, Vocabulary
 from farthing_reports.ledger import Ledger, find_ledger, ledger_location
 from farthing_reports.moments import parse_moment
+from farthing_reports.renames import AS_RECORDED, renames_in_force
 from farthing_reports.report import Report, aggregate, names_in, total
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def run_report(
     where: list[str],
     form: str,
     top: int,
+    as_recorded: bool,
     ledger: Path | None,
     now: datetime,
 ) -> None:
@@ -54,7 +56,8 @@ def run_report(
     vocabulary = _vocabulary(found, [*names, *(text.partition("=")[0].removesuffix("!") for text in where)])
     keys = list({key.name: key for key in (vocabulary.require(name, "--by") for name in names)}.values())
     filters = vocabulary.filters(where, "--where")
-    result = aggregate(found, keys, since=start, until=end, filters=filters)
+    renames = AS_RECORDED if as_recorded else renames_in_force(load_settings({}), day=now.date())
+    result = aggregate(found, keys, since=start, until=end, filters=filters, renames=renames)
     _print_report(result, keys, form=form, top=top)
     _print_remarks(found, result, narrowed=bool(start or end or filters))
 
@@ -188,8 +191,14 @@ def _print_report(result: Report, keys: list[Key], *, form: str, top: int) -> No
         console = Console(highlight=False)
         console.print(render.report_table(result.rows, by, top=top))
         console.print()
-        for sentence in render.total_sentences(total(result.rows)):
-            console.print(sentence, soft_wrap=True)
+        sentences = render.total_sentences(total(result.rows))
+        if "use" in by:
+            sentences += render.use_sentences(result.rows)
+        for sentence in (*sentences, *render.merged_sentences(result.merged)):
+            console.print(sentence, markup=False, soft_wrap=True)
+    if form != "table":
+        for sentence in render.merged_sentences(result.merged):
+            render.stderr().print(sentence, markup=False, style="yellow")
 
 
 def _print_remarks(ledger: Ledger, result: Report, *, narrowed: bool) -> None:

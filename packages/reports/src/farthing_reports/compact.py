@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
-from farthing.files import lock_file
+from farthing.files import lock_file, open_regular
 from farthing.sinks.ledger import LEDGER_NAME
 from farthing_reports.faults import CommandError
 from farthing_reports.ledger import JOURNALS, LONGEST_LINE_BYTES, connection, text_literal
@@ -90,15 +90,15 @@ def _compact_day(folder: Path, day: str, paths: Iterable[Path], done: Compaction
     try:
         sound: dict[Path, tuple[str, int]] = {}
         for path in paths:
-            lock = _locked(path)
-            if lock is None:
-                done.busy += 1
-                continue
-            locks.append(lock)
             try:
+                lock = _locked(path)
+                if lock is None:
+                    done.busy += 1
+                    continue
+                locks.append(lock)
                 sound[path] = _digest_of_file(path)
             except (ValueError, OSError) as error:
-                done.left[path.name] = str(error) if isinstance(error, ValueError) else type(error).__name__
+                done.left[path.name] = getattr(error, "strerror", None) or str(error)
         if sound:
             _replace(folder, day, sound, done)
     finally:
@@ -224,10 +224,7 @@ def _delete(folder: Path, journal: Path, names: Iterable[str]) -> None:
 
 def _locked(path: Path) -> int | None:
     """Lock a segment whose process is done with it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
-        return None
+    descriptor = open_regular(path, os.O_RDONLY)
     with suppress(OSError):
         if lock_file(descriptor):
             return descriptor

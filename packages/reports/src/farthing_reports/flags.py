@@ -20,7 +20,6 @@ FLAG_SENTENCES: Final = {
     "clock-before-2020": "The moment lies before 2020, so the clock was wrong; no price of that time is known.",
     "code-executions-not-priced": "Code executions are not in the amount: their price is not known.",
     "context-not-priced": "No price is known for this tier, region or deployment; standard would be a guess.",
-    "context-not-recorded": "The ledger does not hold the region or deployment that left it without a price.",
     "fallback-provider-price": "This provider's own price is not known; the model maker's is taken.",
     "fault": "Pricing itself failed; farthing.health() counts it.",
     "file-searches-not-priced": "No rate for file searches is known, so the total is not known either.",

@@ -16,7 +16,7 @@ from farthing_reports.ledger import quoted, text_literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["BUILT_IN", "Filter", "Key", "Vocabulary", "columns_of"]
+__all__ = ["BUILT_IN", "OPERATIONS_SQL", "Filter", "Key", "Vocabulary", "columns_of"]
 
 NONE: Final = "(none)"
 """How a missing value is written."""
@@ -38,9 +38,18 @@ _PLAIN: Final = (
 )
 _SCOPES: Final = "STRUCT(kind VARCHAR, name VARCHAR)[]"
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-BUILT_IN: Final = ("model", *_PLAIN, "status", *_TIMES, "agent", "workflow")
+BUILT_IN: Final = ("model", *_PLAIN, "status", "use", *_TIMES, "agent", "workflow")
 """Names that every ledger has beside its dimensions and details."""
-_OWN_COLUMNS: Final = frozenset({"calls", "input_tokens", "output_tokens", "cost_usd", "saved_usd"})
+_OWN_COLUMNS: Final = frozenset({"calls", "input_tokens", "output_tokens", "cost_usd", "estimated_usd", "saved_usd"})
+
+OPERATIONS_SQL: Final = """, settled AS (SELECT *, max(attempt) FILTER (WHERE sound AND outcome = 'success')
+    OVER (PARTITION BY operation_id) AS answered_attempt FROM judged)"""
+"""What a key over operations can ask: which attempt of its operation answered last, whatever the report is cut to."""
+
+_USE: Final = """CASE WHEN cost.status = 'cache_hit' THEN 'cached'
+    WHEN outcome = 'success' AND attempt >= answered_attempt THEN 'useful'
+    WHEN answered_attempt IS NOT NULL THEN 'superseded'
+    WHEN outcome = 'error' THEN 'failed' ELSE outcome END"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Key:
     """The expression over `lines`; `moment` is the start as a UTC timestamp."""
     needs: tuple[tuple[str, str], ...] = ()
     """Column and type, or `attribution.<name>` and `details.<name>`."""
+    over_operations: bool = False
+    """Whether it depends on the other attempts of a call's operation, see OPERATIONS_SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,14 @@ class Filter:
     values: tuple[str | None, ...]
     """None stands for a missing value."""
     negated: bool = False
+
+    def replaced(self, values: tuple[str | None, ...]) -> Filter:
+        """Give the same condition on other values.
+
+        Raises:
+            Nothing.
+        """
+        return Filter(self.key, values, self.negated)
 
 
 class Vocabulary:
@@ -177,14 +196,16 @@ def _inside(where: str, name: str, shown: str) -> Key:
 def _built_in(name: str) -> Key:
     if name in _TIMES:
         return Key(name, f"strftime(moment, {text_literal(_TIMES[name])})")
-    if name == "status":
-        return Key(name, "cost.status")
+    if name == "use":
+        columns = (("operation_id", "VARCHAR"), ("attempt", "BIGINT"), ("outcome", "VARCHAR"))
+        return Key(name, _USE, columns, over_operations=True)
     if name == "model":
         needs = (("response_model", "VARCHAR"), ("request_model", "VARCHAR"))
         return Key(name, "coalesce(response_model, request_model)", needs)
     if name == "agent":
         innermost = "[s.name FOR s IN scopes IF s.kind = 'agent'][-1]"
         return Key(name, f'coalesce(details."agent", {innermost})', (("details.agent", "VARCHAR"), ("scopes", _SCOPES)))
-    if name == "workflow":
-        return Key(name, "scopes[1].name", (("scopes", _SCOPES),))
-    return Key(name, quoted(name), ((name, "VARCHAR"),))
+    return {
+        "status": Key(name, "cost.status"),
+        "workflow": Key(name, "scopes[1].name", (("scopes", _SCOPES),)),
+    }.get(name, Key(name, quoted(name), ((name, "VARCHAR"),)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ LONGEST_LINE_BYTES: Final = 1 << 24
 """A Call's line is a few kilobytes; what is longer than this is none, and DuckDB would stop at it."""
 _BLOCK_BYTES: Final = 1 << 22
 _ROWS: Final = 10_000
+_PARQUET: Final = b"PAR1"
 _MEMORY: Final = "2GB"
 _THREADS: Final = 8
 
@@ -81,7 +83,9 @@ class Ledger:
                 return _run(database, sql, columns, self.files, parameters), {}
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error):
-                    raise
+                    raise _unreadable(self.folder, error) from None
+            except duckdb.Error as error:
+                raise _unreadable(self.folder, error) from None
             with tempfile.TemporaryDirectory(prefix="farthing-report-") as folder:
                 files, skipped = _without_long_lines(self.files, Path(folder))
                 return _run(database, sql, columns, files, parameters), skipped
@@ -123,10 +127,13 @@ def find_ledger(given: Path | None) -> Ledger:
     unreadable: dict[Path, str] = {}
     for path in found:
         try:
-            with path.open("rb"):
-                files.append(path)
+            fault = _fault(path)
         except OSError as error:
-            unreadable[path] = _reason(error)
+            fault = _reason(error)
+        if fault is None:
+            files.append(path)
+        else:
+            unreadable[path] = fault
     return Ledger(folder, tuple(files), unreadable)
 
 
@@ -141,7 +148,30 @@ def _listed(folder: Path) -> list[Path]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # somebody else's, or torn: then its Parquet file is not there yet either
     paths = (path for pattern in PATTERNS for path in folder.glob(pattern))
-    return sorted(path for path in paths if path.name not in replaced and path.is_file())
+    return sorted(path for path in paths if path.name not in replaced)
+
+
+def _fault(path: Path) -> str | None:
+    """Say why a file cannot be read, without waiting for somebody to write into a pipe.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if not path.is_file():
+        return "is no file"
+    with path.open("rb") as file:
+        if path.suffix != ".parquet":
+            return None
+        head = file.read(len(_PARQUET))
+        file.seek(-min(len(_PARQUET), path.stat().st_size), os.SEEK_END)
+        if head != _PARQUET or file.read() != _PARQUET:
+            return "is no whole Parquet file"
+    with connection() as database:
+        try:
+            database.execute("SELECT segment, number, line FROM read_parquet(?) LIMIT 0", [str(path.absolute())])
+        except duckdb.Error:
+            return "is no Parquet file of farthing's"
+    return None
 
 
 def quoted(name: str) -> str:
@@ -262,6 +292,11 @@ def _copy_short_lines(path: Path, copy: Path) -> int:
                 piece = source.readline(LONGEST_LINE_BYTES)
     shutil.copystat(path, copy)
     return skipped
+
+
+def _unreadable(folder: Path, error: duckdb.Error) -> CommandError:
+    told = str(error).partition("\n")[0]
+    return CommandError(f"{folder}: cannot be read ({told}); move the damaged file elsewhere and try again")
 
 
 def _reason(error: OSError) -> str:

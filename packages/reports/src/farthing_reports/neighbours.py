@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from farthing.neighbours import RECORDING, switched_off
 from farthing_reports.checks import Check
 
 if TYPE_CHECKING:
@@ -13,18 +14,38 @@ if TYPE_CHECKING:
 __all__ = ["check_neighbours"]
 
 _PREFIXES: Final = ("opentelemetry-instrumentation-", "openinference-instrumentation-")
-_RECORDING: Final = frozenset(
+_WHOLE: Final = frozenset(
     {
-        "agno", "ai21", "alephalpha", "anthropic", "bedrock", "botocore", "cohere", "crewai", "dspy", "fastmcp",
-        "google-genai", "google-generativeai", "groq", "haystack", "langchain", "litellm", "llama-index", "llamaindex",
-        "mistralai", "ollama", "openai", "openai-agents", "openai-v2", "portkey", "replicate", "sagemaker",
-        "smolagents", "together", "transformers", "vertexai", "watsonx", "writer",
+        "traceloop-sdk",
+        "openlit",
+        "langtrace-python-sdk",
+        "arize-otel",
+        "agentops",
+        "langfuse",
+        "logfire",
+        "opik",
+        "weave",
     }
-)  # fmt: skip
-"""What comes after the prefix in the instrumentations that record tokens of models."""
-_WHOLE: Final = frozenset({"traceloop-sdk", "openlit", "langtrace-python-sdk", "arize-otel", "agentops"})
+)
+"""What records models by ways of its own, once it is started."""
 _ANTHROPIC_FROM: Final = 2
 """The first major version of the anthropic SDK that makes spans of its own (seen with 2.12.0, not with 0.73.0)."""
+_SUM: Final = "Sum tokens and cost over farthing's spans only: those with the attribute attribution.cost.status."
+_LITELLM_TRACING: Final = frozenset(
+    {
+        "otel",
+        "langfuse_otel",
+        "weave_otel",
+        "arize",
+        "arize_phoenix",
+        "logfire",
+        "langtrace",
+        "traceloop",
+        "levo",
+        "opik",
+    }
+)
+"""LiteLLM's names for callbacks of its own that write spans or traces with tokens."""
 _OFF: Final = ("OTEL_SDK_DISABLED", "CREWAI_DISABLE_TELEMETRY", "CREWAI_DISABLE_TRACKING")
 _HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
@@ -40,7 +61,12 @@ def check_neighbours(environ: Mapping[str, str], *, installed: Mapping[str, str]
         Nothing.
     """
     versions = _installed() if installed is None else installed
-    found = [*_anthropic(versions, environ), *_crewai(versions, environ), *_instrumentations(versions)]
+    found = [
+        *_anthropic(versions, environ),
+        *_crewai(versions, environ),
+        *_litellm(versions, environ),
+        *_instrumentations(versions, environ),
+    ]
     if found:
         return found
     return [Check(topic="neighbours", name="none", state="ok", found="nothing else that counts the same tokens.")]
@@ -51,7 +77,7 @@ def _anthropic(versions: Mapping[str, str], environ: Mapping[str, str]) -> Itera
     major = (version or "").partition(".")[0]
     if not major.isdigit() or int(major) < _ANTHROPIC_FROM:
         return
-    if environ.get("ANTHROPIC_OPEN_TELEMETRY", "").lower() in {"false", "0", "off", "no"}:
+    if switched_off(environ.get("ANTHROPIC_OPEN_TELEMETRY")):
         yield Check(topic="neighbours", name="anthropic", state="ok", found=f"{version}, its own spans switched off.")
         return
     yield Check(
@@ -76,17 +102,41 @@ def _crewai(versions: Mapping[str, str], environ: Mapping[str, str]) -> Iterator
     )
 
 
-def _instrumentations(versions: Mapping[str, str]) -> Iterator[Check]:
-    for name in sorted(versions):
-        tail = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), None)
-        if name in _WHOLE or tail in _RECORDING:
+def _litellm(versions: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Check]:
+    """Look for LiteLLM's own tracing callbacks where variables switch them on (CrewAI reads the first two)."""
+    for variable in ("LITELLM_SUCCESS_CALLBACKS", "LITELLM_FAILURE_CALLBACKS", "LITELLM_CALLBACKS"):
+        named = [name.strip() for name in environ.get(variable, "").split(",")]
+        tracing = [name for name in named if name in _LITELLM_TRACING]
+        if "litellm" in versions and tracing:
             yield Check(
                 topic="neighbours",
-                name=name,
+                name="litellm",
                 state="warn",
-                found=f"{versions[name]} records the same tokens in spans of its own.",
-                fix="Sum tokens and cost over farthing's spans only: those with the attribute attribution.cost.status.",
+                found=f"{variable} switches on {', '.join(tracing)}: LiteLLM's own spans with the same token counts.",
+                fix=f"Take {', '.join(tracing)} out of {variable}. {_SUM}",
             )
+
+
+def _instrumentations(versions: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Check]:
+    """Tell what is installed from what is switched on: `opentelemetry-instrument` switches on all that it finds."""
+    automatic = "auto_instrumentation" in environ.get("PYTHONPATH", "")
+    off = {name.strip().lower() for name in environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    for name in sorted(versions):
+        tail = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), None)
+        if name not in _WHOLE and tail not in RECORDING:
+            continue
+        if tail is not None and off & {"*", tail, tail.replace("-", "_")}:
+            found = f"{versions[name]}, switched off by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS."
+            yield Check(topic="neighbours", name=name, state="ok", found=found)
+            continue
+        how = "is switched on by opentelemetry-instrument and" if automatic and tail else "once started,"
+        yield Check(
+            topic="neighbours",
+            name=name,
+            state="warn",
+            found=f"{versions[name]} {how} records the same tokens in spans of its own.",
+            fix=(f"Set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={tail}. " if automatic and tail else "") + _SUM,
+        )
 
 
 def _installed() -> dict[str, str]:

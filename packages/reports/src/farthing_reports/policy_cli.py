@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -93,6 +94,9 @@ def check(file: FileArgument = None) -> None:
     typer.echo(f"{place}: can be used.")
     for sentence in sentences(settings.policy):
         typer.echo(f"  {sentence}")
+    hashing = settings.policy.hashing
+    if hashing.dimensions and not os.environ.get(hashing.key_variable):
+        typer.echo(f"  {hashing.key_variable} is not set here: without the key these values become __invalid__.")
     if settings.policy.refuses() and not settings.enforce:
         typer.echo('  "reject" only warns: enforce is false.')
 
@@ -166,10 +170,24 @@ def sentences(document: PolicyDocument) -> list[str]:
         said.append(
             f"{', '.join(document.hashing.dimensions)}: only as keyed hashes ({document.hashing.key_variable})."
         )
+    said += _about_others(document)
     off = [name for name in ("email", "secret", "phone", "free_text") if not getattr(document.guards, name)]
     if off:
         said.append(f"Not looked for in tags: {', '.join(off)}.")
     return said or ["It requires nothing."]
+
+
+def _about_others(document: PolicyDocument) -> list[str]:
+    """Say what a policy means for a gateway's callers and for providers."""
+    said: list[str] = []
+    if document.gateway.locked:
+        said.append(f"In a gateway {', '.join(document.gateway.locked)} can only come from the key or its team.")
+    if document.gateway.bills:
+        said.append("Calls through a LiteLLM proxy are billed by the proxy, not here.")
+    told = document.corroboration
+    if told.providers:
+        said.append(f"{', '.join(told.dimensions)} are written into requests to {', '.join(told.providers)}.")
+    return said
 
 
 def _settings(file: Path | None) -> tuple[Settings, str]:

@@ -120,11 +120,6 @@ def reprice_sentences(result: Repricing) -> list[str]:
         )
     if total.new_unknown:
         lines.append(f"{plural(total.new_unknown, 'call')} of unknown cost under the new prices.")
-    if result.unrecorded_contexts:
-        lines.append(
-            f"{plural(result.unrecorded_contexts, 'call')} left unpriced: a region or deployment decided, "
-            "which the ledger does not hold."
-        )
     return lines
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from farthing_reports.checks import Check
+    from farthing_reports.renames import Merged
     from farthing_reports.report import Skipped
 
 __all__ = [
@@ -28,17 +29,20 @@ __all__ = [
     "as_json",
     "checks_table",
     "count_text",
+    "merged_sentences",
     "plural",
     "printable",
     "report_table",
     "skipped_sentences",
     "stderr",
     "total_sentences",
+    "use_sentences",
 ]
 
 _BAR_WIDTH: Final = 6
 _FIGURES: Final = [name for name in Row.model_fields if name != "dimensions"]
 _SCHEMAS_SHOWN: Final = 3
+_MERGED_SHOWN: Final = 5
 _STATES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _MILLION: Final = 1_000_000
 
@@ -80,6 +84,8 @@ def report_table(rows: Sequence[Row], by: Sequence[str], *, top: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     if whole.unpriced_calls:
         table.add_column("unknown", justify="right", no_wrap=True)
+    if whole.estimated_calls:
+        table.add_column("estimated", justify="right", no_wrap=True)
     table.add_column("share", no_wrap=True)
     for row in shown:
         names = [_name(value) for value in row.dimensions.values()]
@@ -98,7 +104,7 @@ def total_sentences(whole: Row) -> list[str]:
     calls = f"{plural(whole.calls, 'call')}"
     exact = format(whole.cost_usd, ",f")
     if not whole.unpriced_calls:
-        lines = [f"Total: ${exact} for {calls}."]
+        lines = [f"Total: {'≥ ' if whole.estimated_calls else ''}${exact} for {calls}."]
     else:
         unknown = whole.unpriced_calls
         lines = [f"Total: ≥ ${exact} ({plural(unknown, 'call')} of unknown cost, of {calls})."]
@@ -109,11 +115,46 @@ def total_sentences(whole: Row) -> list[str]:
         named = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count)
         lines.append(f"Unknown: {named}. See them with: --where status=unpriced, --where status=unreported")
     if whole.estimated_calls:
-        lines.append(f"In it: {plural(whole.estimated_calls, 'call')} whose usage is an estimate.")
+        estimated = format(whole.estimated_usd, ",f")
+        lines.append(f"Estimated, not in the total: ${estimated} for {plural(whole.estimated_calls, 'call')}.")
     if whole.cache_hits:
         saved = format(whole.saved_usd, "f")
         lines.append(f"Cache: {plural(whole.cache_hits, 'hit')} saved ${saved}.")
     return lines
+
+
+def use_sentences(rows: Iterable[Row]) -> list[str]:
+    """Tell what brought an answer from what did not, for rows that are grouped by `use`.
+
+    Shares are of what is known: neither unknown costs nor estimates are in them.
+    """
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(row.dimensions.get("use") or NONE, []).append(row)
+    useful = total(kinds.get("useful", []))
+    wasted = {name: total(kinds[name]) for name in WASTE if name in kinds}
+    waste = total(wasted.values())
+    lines = [f"Useful: {_spent(useful)}."]
+    if not waste.calls:
+        return [*lines, "Waste: none."]
+    named = "; ".join(f"{name} {_spent(each)}" for name, each in wasted.items())
+    known = useful.cost_usd + waste.cost_usd
+    share = f" ({_percent(float(waste.cost_usd / known)).strip()} of what is known)" if known > 0 else ""
+    return [*lines, f"Waste: {_spent(waste)}{share}: {named}."]
+
+
+WASTE: Final = ("superseded", "failed", "cancelled", "abandoned")
+"""Uses that are none: another attempt answered, none did, the application stopped it, nobody took the end of it."""
+
+
+def _spent(row: Row) -> str:
+    exact = f"{'≥ ' if row.unpriced_calls or row.estimated_calls else ''}${row.cost_usd:,f}"
+    parts = [f"{exact} for {plural(row.calls, 'call')}"]
+    if row.unpriced_calls:
+        parts.append(f"{row.unpriced_calls:,} of unknown cost")
+    if row.estimated_calls:
+        parts.append(f"estimated besides: ${row.estimated_usd:,f}")
+    return ", ".join(parts)
 
 
 def checks_table(checks: Iterable[Check]) -> Table:
@@ -132,6 +173,20 @@ def checks_table(checks: Iterable[Check]) -> Table:
             found.append(f"\n-> {printable(check.fix)}", style="bold")
         table.add_row(Text(check.state, style=_STATES[check.state]), Text(printable(check.name)), found)
     return table
+
+
+def merged_sentences(merged: Sequence[Merged]) -> list[str]:
+    """Say which recorded names stand under another one, and how to see them apart."""
+    if not merged:
+        return []
+    shown = [
+        f"{each.key} {printable(each.recorded)!r} ({plural(each.calls, 'call')}) is counted as "
+        f"{printable(each.counted_as)!r}"
+        for each in merged[:_MERGED_SHOWN]
+    ]
+    if len(merged) > _MERGED_SHOWN:
+        shown.append(f"and {len(merged) - _MERGED_SHOWN:,} more")
+    return [f"By the policy's names of today: {'; '.join(shown)}. As recorded: --as-recorded"]
 
 
 def skipped_sentences(skipped: Iterable[Skipped]) -> list[str]:
@@ -186,7 +241,7 @@ class _Scale:
 
 def _figures(row: Row, scale: _Scale) -> list[Text]:
     cost = amount_text(row.cost_usd, _places(scale.whole.cost_usd))
-    if row.unpriced_calls:
+    if row.unpriced_calls or row.estimated_calls:
         cost = f"≥ {cost}"
     cells = [
         Text(f"{row.calls:,}"),
@@ -196,6 +251,9 @@ def _figures(row: Row, scale: _Scale) -> list[Text]:
     ]
     if scale.whole.unpriced_calls:
         cells.append(Text(f"{row.unpriced_calls:,}" if row.unpriced_calls else "", style="yellow"))
+    if scale.whole.estimated_calls:
+        estimate = amount_text(row.estimated_usd, _places(scale.whole.estimated_usd)) if row.estimated_calls else ""
+        cells.append(Text(estimate, style="yellow"))
     share = float(row.cost_usd / scale.whole.cost_usd) if scale.whole.cost_usd > 0 else 0.0
     length = float(row.cost_usd / scale.largest) if scale.largest > 0 else 0.0
     cells.append(Text.assemble((_bar(length), "cyan"), f" {_percent(share)}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from farthing.envelope import SCHEMA_VERSION, Money
-from farthing_reports.keys import Filter, Key, columns_of
+from farthing_reports.keys import OPERATIONS_SQL, Filter, Key, columns_of
 from farthing_reports.ledger import text_literal
+from farthing_reports.renames import AS_RECORDED, Merged, Renames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +38,7 @@ _BASE_COLUMNS: Final = {
     "call_id": "VARCHAR",
     "started_at": "VARCHAR",
     "usage": "STRUCT(input_tokens UBIGINT, output_tokens UBIGINT)",
-    "cost": "STRUCT(amount_usd VARCHAR, status VARCHAR, saved_usd VARCHAR)",
+    "cost": "STRUCT(amount_usd VARCHAR, status VARCHAR, saved_usd VARCHAR, estimated_usd VARCHAR)",
 }
 # A cast to TIMESTAMPTZ understands every offset and is three times as slow; the ledger writes Z.
 MOMENT_SQL: Final = """CASE WHEN ends_with(started_at, 'Z') THEN try_cast(started_at AS TIMESTAMP)
@@ -54,13 +56,15 @@ class Row(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Money = _ZERO
-    """The sum of the known costs."""
+    """The sum of the known costs; no estimate is in it."""
     unpriced_calls: int = 0
     """Calls whose cost is unknown, for whatever reason; `unreported_calls` are among them."""
     unreported_calls: int = 0
     """Calls whose usage never arrived."""
     estimated_calls: int = 0
-    """Calls whose cost is in the sum and rests on estimated usage."""
+    """Calls whose cost is an estimate: their usage never arrived, or their price is one."""
+    estimated_usd: Money = _ZERO
+    """The sum of the estimates."""
     cache_hits: int = 0
     saved_usd: Money = _ZERO
     """What the cache hits would have cost, as far as that is known."""
@@ -93,6 +97,8 @@ class Report(BaseModel):
     skipped: list[Skipped]
     repeated_lines: int = 0
     """Lines with the `call_id` of another line: a file that was copied into the folder. Each call counts once."""
+    merged: list[Merged] = Field(default_factory=list[Merged])
+    """Recorded names whose calls stand under the name of today."""
 
 
 def aggregate(
@@ -102,6 +108,7 @@ def aggregate(
     since: datetime | None = None,
     until: datetime | None = None,
     filters: Sequence[Filter] = (),
+    renames: Renames = AS_RECORDED,
 ) -> Report:
     """Add up the calls of a ledger in groups.
 
@@ -111,27 +118,51 @@ def aggregate(
         since: The first moment at which a call may have started, aware; None is the beginning.
         until: The moment before which it must have started, aware; None is the end.
         filters: All of them must hold.
+        renames: Which names stand for one value; by default every name stands for itself.
 
     Raises:
         Nothing: what cannot be read is counted in `skipped`.
     """
-    columns = {"schema": "VARCHAR"} | columns_of([*by, *(each.key for each in filters)]) | _BASE_COLUMNS
+    filters = renames.widened(filters)
+    keys = [*by, *(each.key for each in filters)]
+    columns = {"schema": "VARCHAR"} | columns_of(keys) | _BASE_COLUMNS
     sql, parameters = _query(by, since, until, filters)
     found, too_long = ledger.query(sql, columns, parameters)
     groups: dict[tuple[str | None, ...], Row] = {}
     damaged: dict[str, dict[str | None, int]] = {}
+    merged: Counter[tuple[str, str, str]] = Counter()
     repeated = 0
     for file, problem, lines, *values in found:
         if file is not None:
             damaged.setdefault(file, {})[problem or None] = lines
             continue
         repeated += lines - values[len(by)]
-        names = tuple(values[: len(by)])
+        recorded = tuple(values[: len(by)])
+        names = renames.current(by, recorded)
         group = _row(by, names, values[len(by) :])
+        if names != recorded:
+            _note_merged(merged, by, recorded, names, group.calls)
         groups[names] = _added(groups[names], group) if names in groups else group
     rows = [row for row in groups.values() if row.calls]
     rows.sort(key=lambda row: (-row.cost_usd, -row.calls, [(v is None, v or "") for v in row.dimensions.values()]))
-    return Report(rows=rows, skipped=_skipped(ledger, damaged, too_long), repeated_lines=repeated)
+    return Report(
+        rows=rows,
+        skipped=_skipped(ledger, damaged, too_long),
+        repeated_lines=repeated,
+        merged=[Merged(*names, calls=calls) for names, calls in sorted(merged.items())],
+    )
+
+
+def _note_merged(
+    merged: Counter[tuple[str, str, str]],
+    by: Sequence[Key],
+    recorded: Sequence[str | None],
+    names: Sequence[str | None],
+    calls: int,
+) -> None:
+    for key, old, new in zip(by, recorded, names, strict=True):
+        if old is not None and new is not None and old != new:
+            merged[key.name, old, new] += calls
 
 
 def total(rows: Iterable[Row]) -> Row:
@@ -179,32 +210,38 @@ def _query(
     conditions += [_condition(each, parameters) for each in filters]
     wanted = " AND ".join(f"({condition})" for condition in conditions) or "true"
     keys = [f"k{index}" for index in range(len(by))]
+    over_operations = any(key.over_operations for key in (*by, *(each.key for each in filters)))
+    settled = OPERATIONS_SQL if over_operations else ", settled AS (SELECT * FROM judged)"
     chosen = "".join(f", CASE WHEN sound THEN {key.sql} END AS {name}" for key, name in zip(by, keys, strict=True))
     listed = "".join(f", {name}" for name in keys)
     sql = f"""
     , timed AS (SELECT *, {MOMENT_SQL} AS moment FROM lines)
     , judged AS (SELECT *, coalesce(schema = {text_literal(SCHEMA_VERSION)} AND call_id IS NOT NULL
         AND moment IS NOT NULL AND cost.status IS NOT NULL
-        AND {_is_amount("cost.amount_usd")} AND {_is_amount("cost.saved_usd")}, false)
-        AS sound FROM timed)
-    , chosen AS (SELECT cost.amount_usd AS amount, cost.saved_usd AS saved, cost.status AS status, usage, sound,
+        AND {_is_amount("cost.amount_usd")} AND {_is_amount("cost.saved_usd")} AND {_is_amount("cost.estimated_usd")},
+        false) AS sound FROM timed)
+    {settled}
+    , chosen AS (SELECT CASE WHEN cost.status <> 'estimated' THEN cost.amount_usd END AS amount,
+        coalesce(cost.estimated_usd, CASE WHEN cost.status = 'estimated' THEN cost.amount_usd END) AS estimate,
+        cost.saved_usd AS saved, cost.status AS status, usage, sound,
         CASE WHEN NOT sound THEN filename END AS file,
         CASE WHEN NOT sound AND schema <> {text_literal(SCHEMA_VERSION)} THEN left(schema, {_SCHEMA_LENGTH}) END
         AS problem, CASE WHEN sound THEN call_id END AS id
-        {chosen} FROM judged WHERE NOT sound OR ({wanted}))
+        {chosen} FROM settled WHERE NOT sound OR ({wanted}))
     , once AS (SELECT file, problem, count(*) AS copies,
-        unnest(first(struct_pack(amount, saved, status, usage, sound{listed})))
+        unnest(first(struct_pack(amount, estimate, saved, status, usage, sound{listed})))
         FROM chosen GROUP BY id, file, problem)
     , split AS (SELECT *,
         CASE WHEN sound AND NOT regexp_full_match(amount, '{_FITS}') THEN amount END AS odd_amount,
+        CASE WHEN sound AND NOT regexp_full_match(estimate, '{_FITS}') THEN estimate END AS odd_estimate,
         CASE WHEN sound AND NOT regexp_full_match(saved, '{_FITS}') THEN saved END AS odd_saved FROM once)
     SELECT file, problem, sum(copies)::BIGINT{listed}, count(*), sum(usage.input_tokens), sum(usage.output_tokens),
         sum(CASE WHEN sound AND odd_amount IS NULL THEN amount::DECIMAL(38, 20) END), odd_amount,
+        sum(CASE WHEN sound AND odd_estimate IS NULL THEN estimate::DECIMAL(38, 20) END), odd_estimate,
         sum(CASE WHEN sound AND odd_saved IS NULL THEN saved::DECIMAL(38, 20) END), odd_saved,
-        count(*) FILTER (WHERE amount IS NULL), count(*) FILTER (WHERE status = 'unreported'),
-        count(*) FILTER (WHERE status = 'estimated' AND amount IS NOT NULL),
-        count(*) FILTER (WHERE status = 'cache_hit')
-    FROM split GROUP BY file, problem{listed}, odd_amount, odd_saved
+        count(*) FILTER (WHERE amount IS NULL AND estimate IS NULL), count(*) FILTER (WHERE status = 'unreported'),
+        count(*) FILTER (WHERE estimate IS NOT NULL), count(*) FILTER (WHERE status = 'cache_hit')
+    FROM split GROUP BY file, problem{listed}, odd_amount, odd_estimate, odd_saved
     """  # noqa: S608 - names are quoted, values are parameters
     return sql, parameters
 
@@ -226,7 +263,8 @@ def _condition(each: Filter, parameters: list[object]) -> str:
 
 
 def _row(by: Sequence[Key], names: Sequence[str | None], figures: Sequence[Any]) -> Row:
-    calls, inputs, outputs, amount, odd_amount, saved, odd_saved, unknown, unreported, estimated, hits = figures
+    calls, inputs, outputs, amount, odd_amount, estimate, odd_estimate, saved, odd_saved, *counts = figures
+    unknown, unreported, estimated, hits = counts
     return Row(
         dimensions={key.name: name for key, name in zip(by, names, strict=True)},
         calls=calls,
@@ -236,6 +274,7 @@ def _row(by: Sequence[Key], names: Sequence[str | None], figures: Sequence[Any])
         unpriced_calls=unknown,
         unreported_calls=unreported,
         estimated_calls=estimated,
+        estimated_usd=_amount(estimate, odd_estimate, calls),
         cache_hits=hits,
         saved_usd=_amount(saved, odd_saved, calls),
     )
@@ -262,6 +301,7 @@ def _added(first: Row, second: Row) -> Row:
         unpriced_calls=first.unpriced_calls + second.unpriced_calls,
         unreported_calls=first.unreported_calls + second.unreported_calls,
         estimated_calls=first.estimated_calls + second.estimated_calls,
+        estimated_usd=_normal(_EXACT.add(first.estimated_usd, second.estimated_usd)),
         cache_hits=first.cache_hits + second.cache_hits,
         saved_usd=_normal(_EXACT.add(first.saved_usd, second.saved_usd)),
     )

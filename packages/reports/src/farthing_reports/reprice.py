@@ -12,12 +12,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from farthing.envelope import SCHEMA_VERSION, Cost, CostStatus, Moment, Usage
-from farthing.pricing.names import read_tier
 from farthing_reports.ledger import LONGEST_LINE_BYTES, compacted_lines
 from farthing_reports.progress import advancing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from farthing.pricing import PriceBook
@@ -43,13 +42,11 @@ _Amount = Annotated[Decimal | None, Field(allow_inf_nan=False), AfterValidator(_
 
 class _Provenance(BaseModel):
     tier: str | None = None
-    corrections: tuple[str, ...] = ()
 
 
 class _Cost(BaseModel):
     amount_usd: _Amount
     status: CostStatus
-    flags: tuple[str, ...] = ()
     reported_usd: _Amount = None
     provenance: _Provenance | None = None
 
@@ -66,6 +63,7 @@ class _Line(BaseModel):
     request_model: str | None = None
     response_model: str | None = None
     service_tier: str | None = None
+    price_context: dict[str, str] = {}
     usage: Usage | None = None
     cost: _Cost
 
@@ -172,8 +170,6 @@ class Repricing:
     models: dict[str | None, ModelDifference]
     damaged_lines: int = 0
     repeated_lines: int = 0
-    unrecorded_contexts: int = 0
-    """Calls left unpriced because the ledger does not hold what left them so."""
 
     def total(self) -> ModelDifference:
         """Add all models up."""
@@ -207,7 +203,6 @@ def reprice(
     result = Repricing({})
     repeated = _repeated_ids(ledger)
     seen: set[str] = set()
-    contexts = _contexts(book)
     with advancing(f"pricing {ledger.size_bytes / 1e6:,.0f} MB", ledger.size_bytes) as advance:
         for line in lines_of(ledger.files, advance):
             call = _call(line)
@@ -221,8 +216,7 @@ def reprice(
                     result.repeated_lines += 1
                     continue
                 seen.add(call.call_id)
-            one = _repriced(call, book, contexts)
-            result.unrecorded_contexts += "context-not-recorded" in one.new_flags
+            one = _repriced(call, book)
             result.models.setdefault(one.model, ModelDifference()).add(one)
             write(one)
     return result
@@ -282,27 +276,12 @@ def _call(line: bytes) -> _Line | None:
         return None
 
 
-def _contexts(book: PriceBook) -> Mapping[str, Mapping[str, str]]:
-    """Give a billing context under which each of our contextual corrections applies.
-
-    The ledger does not hold a call's region or deployment, but its provenance names the corrections that they caused.
-    """
-    found: dict[str, Mapping[str, str]] = {}
-    for rule in book.corrections:
-        if rule.when:
-            found[rule.id] = {
-                key: "elsewhere" if values[0].startswith("!") else values[0].rstrip("*")
-                for key, values in rule.when.items()
-            }
-    return found
-
-
-def _repriced(call: _Line, book: PriceBook, contexts: Mapping[str, Mapping[str, str]]) -> Repriced:
+def _repriced(call: _Line, book: PriceBook) -> Repriced:
     old = call.cost
     if call.usage is None or old.status in _KEPT:
         amount, status, source, flags = old.amount_usd, old.status, None, ("kept",)
     else:
-        new = _price(call, call.usage, book, contexts)
+        new = _price(call, call.usage, book)
         amount, status, source, flags = new.amount_usd, new.status, new.source, new.flags
     return Repriced(
         call_id=call.call_id,
@@ -318,14 +297,10 @@ def _repriced(call: _Line, book: PriceBook, contexts: Mapping[str, Mapping[str, 
     )
 
 
-def _price(call: _Line, usage: Usage, book: PriceBook, contexts: Mapping[str, Mapping[str, str]]) -> Cost:
+def _price(call: _Line, usage: Usage, book: PriceBook) -> Cost:
     """Price as farthing does when a call ends: by the model that answered, else by the one that was asked for."""
     old = call.cost
-    known = old.provenance or _Provenance()
-    context: dict[str, str] = {}
-    for name in known.corrections:
-        context |= contexts.get(name, {})
-    tier = known.tier or call.service_tier
+    tier = (old.provenance or _Provenance()).tier or call.service_tier
     cost: Cost | None = None
     for model in dict.fromkeys((call.response_model, call.request_model)):
         if model is None:
@@ -336,24 +311,12 @@ def _price(call: _Line, usage: Usage, book: PriceBook, contexts: Mapping[str, Ma
             usage,
             at=call.started_at,
             tier=tier,
-            context=context or None,
+            context=call.price_context or None,
             reported_usd=old.reported_usd,
         )
         if cost.amount_usd is not None or "context-not-priced" in cost.flags:
             break
-    if cost is None:
-        return Cost(amount_usd=None, status="unpriced", flags=("no-model-name",))
-    if _left_unpriced_by_its_place(old, tier) and cost.source not in {"override", "provider"}:
-        return Cost(amount_usd=None, status="unpriced", flags=("context-not-priced", "context-not-recorded"))
-    return cost
-
-
-def _left_unpriced_by_its_place(old: _Cost, tier: str | None) -> bool:
-    """Tell whether a region or deployment, which the ledger does not hold, is why a call has no price.
-
-    In another tier than standard it may as well be the tier, which the ledger does hold.
-    """
-    return old.status == "unpriced" and "context-not-priced" in old.flags and read_tier(tier) == "standard"
+    return cost or Cost(amount_usd=None, status="unpriced", flags=("no-model-name",))
 
 
 def _tidy(amount: Decimal) -> Decimal:

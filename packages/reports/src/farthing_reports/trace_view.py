@@ -90,6 +90,8 @@ def _call(call: Call, trace: Trace) -> Text:
 
 def _cost(call: Call) -> Text:
     cost = call.cost
+    if cost.amount_usd is None and cost.estimated_usd is not None:
+        return Text(f"cost unknown (estimated ${cost.estimated_usd:f})", style="yellow")
     if cost.amount_usd is None:
         return Text(f"cost unknown ({cost.status})", style="yellow")
     if cost.status == "cache_hit":

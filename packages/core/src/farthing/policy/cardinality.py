@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from farthing.policy.document import DimensionRules
 from farthing.policy.values import MARKERS, OVERFLOW
 
 if TYPE_CHECKING:
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Admitted", "Cardinality"]
 
-_NO_RULES: Final = DimensionRules()
 _MAX_VALUES: Final = {
     "feature": 200,
     "route": 500,
@@ -78,12 +76,11 @@ class Cardinality:
 
     @staticmethod
     def _limit(policy: Policy, name: str) -> int | None:
-        rules = policy.document.dimensions.get(name, _NO_RULES)
-        return rules.max_values or _MAX_VALUES.get(name, _MAX_EXTRA)
+        return policy.rules_of(name).max_values or _MAX_VALUES.get(name, _MAX_EXTRA)
 
     @staticmethod
     def _warn_above(policy: Policy, name: str) -> int | None:
-        return policy.document.dimensions.get(name, _NO_RULES).warn_above or _WARN_ABOVE.get(name)
+        return policy.rules_of(name).warn_above or _WARN_ABOVE.get(name)
 
     @staticmethod
     def _overflowing(name: str, limit: int) -> str:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS, Attribution
-from farthing.policy.document import Action, DimensionRules, EnvironmentRules, PolicyDocument
-from farthing.policy.values import INVALID, MARKERS, MAX_LENGTH, as_text, found_by_guards, hashed, spelled, templated
+from farthing.errors import ConfigurationError
+from farthing.policy.document import Action, DimensionRules, EnvironmentRules, PolicyDocument, RouteRules
+from farthing.policy.values import (
+    INVALID,
+    MARKERS,
+    MAX_LENGTH,
+    as_text,
+    found_by_guards,
+    hashed,
+    mixes_scripts,
+    spelled,
+    templated,
+)
 from farthing.policy.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import date
 
 __all__ = ["Layer", "Policy", "Refusal", "Verdict"]
@@ -24,6 +36,7 @@ _CACHE_SIZE: Final = 4096
 _NO_RULES: Final = DimensionRules()
 _NO_ENVIRONMENT: Final = EnvironmentRules()
 _VAGUE: Final = frozenset({"misc", "test", "unknown", "other", "none", "null", "default", "todo", "n/a"})
+_NONE: Final[frozenset[str]] = frozenset()
 _VAGUE_IN: Final = frozenset({"feature", "team", "task_type"})
 
 
@@ -71,7 +84,7 @@ class Policy:
         hash_key: The key of `[policy.hashing]`; without it, what should be hashed becomes "__invalid__".
 
     Raises:
-        ConfigurationError: Aliases or renames of values form a circle.
+        ConfigurationError: Aliases or renames of values form a circle, or two tables speak of one dimension.
     """
 
     def __init__(
@@ -86,12 +99,22 @@ class Policy:
         self._dimensions: Final = frozenset((*DIMENSIONS, *extra_dimensions))
         self._aliases: Final = {canonical_name(name): target for name, target in (aliases or {}).items()}
         self._hash_key = hash_key
-        self._hashed: Final = frozenset(canonical_name(name) for name in self.document.hashing.dimensions)
-        self.vocabulary: Final = Vocabulary(self.document)
-        self._routes: Final = [(re.compile(fnmatch.translate(r.pattern.lower())), r) for r in self.document.routes]
-        self._environments: Final = {
-            (name if name == "*" else self.vocabulary.settled("environment", spelled("environment", name)[0], None)): r
-            for name, r in self.document.environments.items()
+        self._hashed: Final = frozenset(self._meant(name) for name in self.document.hashing.dimensions)
+        self._rules: Final = self._rules_by_dimension()
+        self.vocabulary: Final = Vocabulary(self.document, meant=self._meant)
+        self.locked: Final = frozenset(self._meant(name) for name in self.document.gateway.locked)
+        """Dimensions that a gateway's callers may not set."""
+        self._routes: Final = [
+            _Route(
+                re.compile(fnmatch.translate(_bare(r.pattern))), frozenset(map(self._environment, r.environments)), r
+            )
+            for r in self.document.routes
+        ]
+        self._environments: Final = self._rules_by_environment()
+        self._vague: Final = {
+            name: frozenset(spelled(name, value)[0] for value in rules.vague)
+            for name, rules in self._rules.items()
+            if rules.vague is not None
         }
         self._plain: Final = self.document == PolicyDocument()
         self._verdicts: dict[tuple[tuple[str, tuple[tuple[str, object], ...]], ...], Verdict] = {}
@@ -140,9 +163,58 @@ class Policy:
             return None
         if written in self._dimensions:
             return written
-        name = canonical_name(written)
-        name = self._aliases.get(name, name)
+        name = self._meant(written)
         return name if name in self._dimensions else None
+
+    def rules_of(self, dimension: str) -> DimensionRules:
+        """Give what `[policy.dimensions]` says of a dimension, under whichever of its spellings.
+
+        Raises:
+            Nothing.
+        """
+        return self._rules.get(dimension, _NO_RULES)
+
+    def _meant(self, written: str) -> str:
+        name = canonical_name(written)
+        return self._aliases.get(name, name)
+
+    def _rules_by_environment(self) -> dict[str, EnvironmentRules]:
+        rules: dict[str, EnvironmentRules] = {}
+        for written, table in self.document.environments.items():
+            name = written if written == "*" else self._environment(written)
+            if name in rules:
+                raise ConfigurationError(
+                    f"policy.environments.{written}: there is a table for {name} already; merge them"
+                )
+            rules[name] = table
+        return rules
+
+    def read(self, dimension: str, raw: object) -> tuple[str, str | None]:
+        """Write one value as a call of today would carry it.
+
+        Returns:
+            The value, or a marker and what is wrong: too-long, email, unlisted, ...
+
+        Raises:
+            Nothing.
+        """
+        value, problem = self._value(dimension, raw)
+        if problem is not None or value in MARKERS:
+            return value, problem
+        value = self.vocabulary.settled(dimension, value, None)
+        listed = self.vocabulary.listed(dimension)
+        return value, None if listed is None or value in listed else "unlisted"
+
+    def _rules_by_dimension(self) -> dict[str, DimensionRules]:
+        rules: dict[str, DimensionRules] = {}
+        for written, table in self.document.dimensions.items():
+            name = self._meant(written)
+            if name in rules:
+                raise ConfigurationError(
+                    f"policy.dimensions.{written}: there is a table for {name} already; merge them"
+                )
+            rules[name] = table
+        return rules
 
     def environment_rules(self, environment: str | None) -> tuple[str, EnvironmentRules]:
         """Give the rules of an environment and the name that they stand under.
@@ -208,7 +280,7 @@ class Policy:
         text = as_text(raw)
         if text is None:
             return INVALID, "not-text"
-        rules = self.document.dimensions.get(name, _NO_RULES)
+        rules = self.rules_of(name)
         value, problem = spelled(name, text, max_length=rules.max_length)
         if problem is not None or value in MARKERS:
             return value, problem
@@ -223,15 +295,17 @@ class Policy:
         return value, None
 
     def _check_listed(self, name: str, value: str, found: _Findings) -> None:
-        rules = self.document.dimensions.get(name, _NO_RULES)
+        rules = self.rules_of(name)
         listed = self.vocabulary.listed(name)
         if listed is not None and value not in listed:
             found.violations.append(f"{name}:unlisted")
-            close = difflib.get_close_matches(value, listed, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"it takes: {_shortened(listed)}"
-            sentence = f"{name}: {value!r} is not in the vocabulary of [policy.dimensions.{name}]; {meant}"
-            found.complain(name, "unlisted", rules.when_unlisted, sentence)
-        vague = frozenset(rules.vague) if rules.vague is not None else _VAGUE if name in _VAGUE_IN else frozenset[str]()
+            if rules.when_unlisted != "mark":
+                found.complain(name, "unlisted", rules.when_unlisted, _unlisted(name, value, listed))
+        if mixes_scripts(value):
+            found.violations.append(f"{name}:mixed-scripts")
+            sentence = f"{name}: {value!r} mixes letters of several scripts that look alike: {value!a}"
+            found.complain(name, "mixed-scripts", "warn", sentence)
+        vague = self._vague.get(name, _VAGUE if name in _VAGUE_IN else _NONE)
         if value in vague and (listed is None or value not in listed):
             found.violations.append(f"{name}:vague")
             sentence = f"{name}: {value!r} says nothing to who reads the bill; name what spends"
@@ -262,11 +336,28 @@ class Policy:
         if rules.required:
             yield rules.required, rules.when_missing, f"[policy.environments.{_quoted(where)}]"
         route, environment = values.get("route"), values.get("environment")
-        for matches, rule in self._routes:
-            if route is None or not matches.match(route):
+        for matches, environments, rule in self._routes:
+            if route is None or not matches.match(_bare(route)):
                 continue
-            if not rule.environments or environment in rule.environments:
+            if not environments or environment in environments:
                 yield rule.required, rule.when_missing, f'[[policy.routes]] "{rule.pattern}"'
+
+    def _environment(self, written: str) -> str:
+        """Write the name of an environment in the file as that of a call is written."""
+        return self.vocabulary.settled("environment", spelled("environment", written)[0], None)
+
+
+class _Route(NamedTuple):
+    """A rule for routes, ready to be held against one."""
+
+    matches: re.Pattern[str]
+    environments: frozenset[str]
+    rule: RouteRules
+
+
+def _bare(route: str) -> str:
+    """Write a route or a pattern without the slash that some frameworks put first."""
+    return route.lower().lstrip("/")
 
 
 class _Findings:
@@ -285,11 +376,28 @@ class _Findings:
             self.complaints.append(Refusal(name, reason, action, sentence))
 
 
+_MANY_LISTED: Final = 500
 _STRENGTH: Final = {"mark": 0, "warn": 1, "reject": 2}
 
 
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+
+
+def _unlisted(name: str, value: str, listed: Collection[str]) -> str:
+    """Say what was probably meant; of a long vocabulary only what begins or ends alike is looked at, to be quick."""
+    candidates = listed
+    if len(listed) > _MANY_LISTED:
+        candidates = list(itertools.islice((each for each in listed if _alike(each, value)), _MANY_LISTED))
+    close = difflib.get_close_matches(value, candidates, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"it takes: {_shortened(listed)}"
+    shown = repr(value) if value.isascii() else f"{value!r} (letter by letter: {value!a})"
+    return f"{name}: {shown} is not in the vocabulary of [policy.dimensions.{name}]; {meant}"
+
+
+def _alike(one: str, other: str) -> bool:
+    near = abs(len(one) - len(other)) <= 2  # noqa: PLR2004 - a typing error or two
+    return near and (one[:2] == other[:2] or one[-2:] == other[-2:])
 
 
 def _shortened(listed: Iterable[str]) -> str:

@@ -32,6 +32,7 @@ the entrance can do that, else as warn."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 Value = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH, strip_whitespace=True)]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$", to_lower=True)]
 Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
@@ -148,10 +149,12 @@ class Gateway(_Table):
 
 
 class Corroboration(_Table):
-    """`[policy.corroboration]`: which tags `farthing.provider_tags` may write for which providers."""
+    """`[policy.corroboration]`: which tags are written for which providers, to be found on their own bills and logs."""
 
     providers: tuple[Literal["vertex_ai", "bedrock", "openai", "anthropic"], ...] = ()
     dimensions: tuple[Name, ...] = ("feature", "team", "tenant", "environment")
+    hosts: tuple[Host, ...] = ()
+    """Hosts of your own that stand before a provider and pass its parameters on; nothing is written to other hosts."""
 
 
 class PolicyDocument(_Table):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
@@ -25,6 +26,7 @@ __all__ = [
     "as_text",
     "found_by_guards",
     "hashed",
+    "mixes_scripts",
     "spelled",
     "templated",
 ]
@@ -65,6 +67,7 @@ _SENTENCE: Final = re.compile(r"[.?!;:,]\s+\S+\s+\S+|</|[{\[]\s*[\"']")
 _FILLED: Final = re.compile(
     r"(?<=/)(?:\d{3,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?=[a-z]*\d)[0-9a-f]{16,})(?=/|$)", re.IGNORECASE
 )
+_ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK"})
 _HASH: Final = re.compile(r"h_[0-9a-f]{24}")
 
 
@@ -94,6 +97,8 @@ def spelled(name: str, raw: str, *, max_length: int = MAX_LENGTH) -> tuple[str, 
     text = raw.strip()
     if text in MARKERS:
         return text, None
+    if not text.isascii() and name not in OPAQUE:
+        text = _one_way(text)
     if not text or not _PRINTABLE.fullmatch(text):
         return INVALID, "not-printable"
     if name in OPAQUE:
@@ -101,6 +106,24 @@ def spelled(name: str, raw: str, *, max_length: int = MAX_LENGTH) -> tuple[str, 
     if name == "route":
         return _ROUTE_SPACES.sub("-", text.lower()), None
     return _SPACES.sub("-", text.lower()), None
+
+
+def _one_way(text: str) -> str:
+    """Write letters the one way that they look: wide and composed forms as plain ones, without what nobody sees."""
+    plain = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", plain.lower()).strip()
+
+
+def mixes_scripts(text: str) -> bool:
+    """Say whether letters stand in a text that look like those of another script: "p\u0430ypal" is no "paypal".
+
+    Raises:
+        Nothing.
+    """
+    if text.isascii():
+        return False
+    scripts = {unicodedata.name(c, "").partition(" ")[0] for c in text if c.isalpha()}
+    return len(scripts & _ALIKE) > 1
 
 
 def found_by_guards(text: str, guards: Guards) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from farthing.dimensions import canonical_name
 from farthing.errors import ConfigurationError
 from farthing.policy.values import spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from farthing.policy.document import PolicyDocument
@@ -22,22 +21,23 @@ class Vocabulary:
 
     Args:
         document: The `[policy]` tables.
+        meant: Gives the dimension that a name in them stands for.
 
     Raises:
         ConfigurationError: Aliases or renames lead in a circle.
     """
 
-    def __init__(self, document: PolicyDocument) -> None:
+    def __init__(self, document: PolicyDocument, *, meant: Callable[[str], str]) -> None:
         self._steps: Final[dict[str, dict[str, tuple[str, date | None]]]] = {}
         self._listed: Final[dict[str, frozenset[str]]] = {}
         for written, rules in document.dimensions.items():
-            name = canonical_name(written)
+            name = meant(written)
             for old, new in rules.aliases.items():
                 self._step(name, old, new, None, f"policy.dimensions.{written}.aliases")
             if rules.values is not None:
                 self._listed[name] = frozenset(spelled(name, value)[0] for value in rules.values)
         for rename in document.renames:
-            self._step(canonical_name(rename.dimension), rename.old, rename.new, rename.on, "policy.renames")
+            self._step(meant(rename.dimension), rename.old, rename.new, rename.on, "policy.renames")
         self.is_dated: Final = bool(document.renames)
         for name, steps in self._steps.items():
             _refuse_circles(name, steps)
@@ -74,13 +74,18 @@ class Vocabulary:
         """
         return self._listed.get(name)
 
-    def renamed(self) -> dict[str, dict[str, str]]:
-        """Give, for each dimension, every former or other name and the one that stands for it today.
+    def renamed(self, day: date) -> dict[str, dict[str, str]]:
+        """Give, for each dimension, every former or other name and the one that stands for it on a day.
 
         Raises:
             Nothing.
         """
-        return {name: {old: self.settled(name, old, None) for old in steps} for name, steps in self._steps.items()}
+        found: dict[str, dict[str, str]] = {}
+        for name, steps in self._steps.items():
+            others = {old: new for old in steps if (new := self.settled(name, old, day)) != old}
+            if others:
+                found[name] = others
+        return found
 
 
 def _refuse_circles(name: str, steps: Mapping[str, tuple[str, date | None]]) -> None:

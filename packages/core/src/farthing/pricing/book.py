@@ -155,16 +155,21 @@ class PriceBook:
                 status, lines = "unpriced", {}
             elif not lines and all(count is None for count in usage.__dict__.values()):
                 amount, status, flags = None, "unreported", (*flags, "usage-missing")
-        return Cost(
-            amount_usd=amount,
-            status=status,
-            source=sheet.source if amount is not None else None,
-            breakdown=lines,
-            flags=flags,
-            reported_usd=reported_usd,
-            list_amount_usd=self._list_amount(sheet, usage) if amount is not None else None,
-            provenance=sheet.provenance,
-        )
+        values: dict[str, object] = {
+            "amount_usd": amount,
+            "status": status,
+            "source": sheet.source if amount is not None else None,
+            "breakdown": lines,
+            "flags": flags,
+            "list_amount_usd": self._list_amount(sheet, usage) if amount is not None else None,
+            "reported_usd": reported_usd,
+            "saved_usd": None,
+            "estimated_usd": None,
+            "provenance": sheet.provenance,
+        }
+        return (
+            Cost.assembled(values) if reported_usd is None else Cost.model_validate(values)
+        )  # the provider's figure is not ours
 
     def _list_amount(self, sheet: Sheet, usage: Usage) -> Decimal | None:
         if sheet.list_sheet is None or not sheet.list_sheet.known:

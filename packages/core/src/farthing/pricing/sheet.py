@@ -255,7 +255,7 @@ def _line(step: _Step, quantity: int | Decimal, whole_input: int) -> CostLine:
         rate = step.rate.at(whole_input)
         context = _DIVIDING if step.unit.per % 10 else _EXACT
         amount = context.divide(_EXACT.multiply(rate, count), Decimal(step.unit.per))
-    return CostLine(quantity=count, rate_usd=rate, per=step.unit.per, amount_usd=_tidy(amount))
+    return CostLine.assembled({"quantity": count, "rate_usd": rate, "per": step.unit.per, "amount_usd": _tidy(amount)})
 
 
 def _program(rates: Mapping[str, Rate]) -> tuple[_Step, ...]:

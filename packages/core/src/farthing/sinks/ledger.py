@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from farthing.files import lock_file, make_private_folder
+from farthing.files import lock_file, make_private_folder, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,7 +185,7 @@ class LedgerSink:
             if match is None or match[1] >= oldest_kept.isoformat():
                 continue
             with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _CLOSE_ON_EXEC)
+                descriptor = open_regular(path, os.O_RDONLY)
                 try:
                     if lock_file(descriptor):
                         path.unlink()

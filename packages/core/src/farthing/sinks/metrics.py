@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from farthing import semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.util.types import AttributeValue
 
     from farthing.envelope import Attribution, Call
 
-__all__ = ["OTHER", "MetricSink"]
+    Observe = Callable[[CallbackOptions], Iterable[Observation]]
+
+__all__ = ["OTHER", "InstrumentMaker", "MetricSink"]
 
 OTHER: Final = "__other__"
 """Stands for the values of a dimension beyond its limit; sums stay whole, only the split is lost."""
@@ -30,6 +33,53 @@ _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _COST_BUCKETS: Final = tuple(factor * 10.0**power for power in range(-6, 2) for factor in (1, 2.5, 5))
 
 Labels = tuple[tuple[str, str], ...]
+
+
+class Counter(Protocol):
+    """A sum that only grows."""
+
+    def add(self, amount: float, attributes: Mapping[str, AttributeValue] | None = None) -> None:
+        """Add."""
+        ...
+
+
+class Histogram(Protocol):
+    """Counts by size."""
+
+    def record(self, amount: float, attributes: Mapping[str, AttributeValue] | None = None) -> None:
+        """Count one in."""
+        ...
+
+
+class InstrumentMaker(Protocol):
+    """What makes instruments: a meter of the application's, or our own."""
+
+    def create_counter(self, name: str, unit: str = "", description: str = "") -> Counter:
+        """Make a sum that only grows."""
+        ...
+
+    def create_histogram(
+        self,
+        name: str,
+        unit: str = "",
+        description: str = "",
+        *,
+        explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
+    ) -> Histogram:
+        """Make a histogram with these boundaries."""
+        ...
+
+    def create_observable_counter(
+        self, name: str, callbacks: Sequence[Observe] | None = None, unit: str = "", description: str = ""
+    ) -> object:
+        """Make a sum that is asked for when points are collected."""
+        ...
+
+    def create_observable_gauge(
+        self, name: str, callbacks: Sequence[Observe] | None = None, unit: str = "", description: str = ""
+    ) -> object:
+        """Make a level that is asked for when points are collected."""
+        ...
 
 
 class _Series:
@@ -59,7 +109,7 @@ class MetricSink:
     def __init__(
         self,
         *,
-        meter: Callable[[], Meter | None],
+        meter: Callable[[], InstrumentMaker | None],
         dimensions: Iterable[str],
         prefix: str,
         events: Callable[[], Mapping[tuple[str, str], int]],
@@ -71,7 +121,7 @@ class MetricSink:
         self._levels = levels
         self._known: dict[str, set[str]] = defaultdict(set)
         self._made: dict[tuple[int, str, str | None, str | None], _Series] = {}
-        self._made_for: Meter | None = None
+        self._made_for: InstrumentMaker | None = None
         self.overflowed = 0
         """Values that were folded into OTHER."""
 
@@ -87,15 +137,20 @@ class MetricSink:
         if meter is not self._made_for:
             self._make(meter)
         costs: defaultdict[Labels, Decimal] = defaultdict(Decimal)
+        estimates: defaultdict[Labels, Decimal] = defaultdict(Decimal)
         counts: defaultdict[Labels, int] = defaultdict(int)
         for call in calls:
             series = self._series(call)
             self._record(call, series)
             if call.cost.amount_usd is not None:
                 costs[series.labels] += call.cost.amount_usd
+            if call.cost.estimated_usd is not None:
+                estimates[series.labels] += call.cost.estimated_usd
             counts[*series.labels, (semconv.OUTCOME, call.outcome), (semconv.COST_STATUS, call.cost.status)] += 1
         for labels, amount in costs.items():
             self._cost.add(float(amount), dict(labels))
+        for labels, amount in estimates.items():
+            self._estimated.add(float(amount), dict(labels))
         for labels, count in counts.items():
             self._calls.add(count, dict(labels))
 
@@ -150,7 +205,7 @@ class MetricSink:
         known.add(value)
         return value
 
-    def _make(self, meter: Meter) -> None:
+    def _make(self, meter: InstrumentMaker) -> None:
         """Create the instruments.
 
         The default buckets of the SDK would put every cost of a call into one bucket, so ours are advised where the
@@ -183,6 +238,11 @@ class MetricSink:
         )
         self._cost = meter.create_counter(
             semconv.METRIC_COST, unit="USD", description="Known cost so far; see farthing.calls for what is not known."
+        )
+        self._estimated = meter.create_counter(
+            semconv.METRIC_ESTIMATED,
+            unit="USD",
+            description="What calls without usage may have cost, by estimate; not in farthing.cost.",
         )
         self._calls = meter.create_counter(
             semconv.METRIC_CALLS, unit="{call}", description="Provider attempts by outcome and cost status."

@@ -245,6 +245,7 @@ class SpanSink:
             (f"{self._cost_prefix}.source", cost.source),
             (f"{self._cost_prefix}.flags", cost.flags or None),
             (f"{self._cost_prefix}.saved_usd", None if cost.saved_usd is None else format(cost.saved_usd, "f")),
+            (f"{self._cost_prefix}.estimated_usd", None if (e := cost.estimated_usd) is None else format(e, "f")),
             (semconv.RESPONSE_ID, call.response_id),
             (semconv.RESPONSE_MODEL, call.response_model),
             (semconv.RESPONSE_FINISH_REASONS, (call.finish_reason,) if call.finish_reason else None),
@@ -258,6 +259,9 @@ class SpanSink:
             if value is not None:
                 attributes[key] = value
         self._add_provenance(attributes, call)
+        if (guessed := call.estimated_usage) is not None:  # never under the names that backends add up
+            attributes[semconv.ESTIMATED_INPUT_TOKENS] = guessed.input_tokens or 0
+            attributes[semconv.ESTIMATED_OUTPUT_TOKENS] = guessed.output_tokens or 0
         usage = call.usage
         if usage is not None:
             for key, count in (

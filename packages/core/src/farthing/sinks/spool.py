@@ -13,6 +13,7 @@ harmless.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
 from uuid import uuid4
 
-from farthing.files import lock_file, make_private_folder
+from farthing.files import lock_file, make_private_folder, open_regular
 from farthing.guard import report_fault, report_problem
 
 if TYPE_CHECKING:
@@ -336,15 +337,17 @@ class Spool:
 
     def _take_over(self, path: Path, kind: Kind) -> list[Record]:
         try:
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
-        except OSError:
-            return []  # its owner has just finished with it, or it is not ours to read
+            descriptor = open_regular(path, os.O_RDWR)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ELOOP}:
+                self._put_strange_aside(path)
+            return []  # else its owner has just finished with it, or it is not ours to read
         try:
             if not lock_file(descriptor):
                 os.close(descriptor)
                 return []
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or not status.st_nlink:
+            if not status.st_nlink:
                 os.close(descriptor)
                 return []
             segment = _Segment(path, descriptor, kind, status.st_size)
@@ -388,6 +391,14 @@ class Spool:
         segment.waiting_spans = sum(record.count for record in records)
         return records
 
+    def _put_strange_aside(self, path: Path) -> None:
+        """Put aside a pipe, a link or a folder by the name of a segment; what is in it is left alone."""
+        self._counters.add("spool", "damaged")
+        try:
+            self._put_aside(path)
+        except OSError as error:
+            report_fault("farthing.sinks.spool.remove", error, self._counters)
+
     def _put_aside(self, path: Path) -> None:
         folder = self.folder / "quarantine"
         make_private_folder(folder)
@@ -419,7 +430,7 @@ class SpoolContents:
     oldest_seconds: float
     """Since the oldest of them was written to; 0 when there is none."""
     quarantined: tuple[str, ...]
-    """Names of the files that were put aside."""
+    """Names of the files that were put aside, or will be: what has a segment's name and is none."""
 
 
 def spool_contents(folder: Path) -> SpoolContents:
@@ -429,18 +440,25 @@ def spool_contents(folder: Path) -> SpoolContents:
         OSError: The quarantine cannot be listed.
     """
     held: list[os.stat_result] = []
+    strange: list[str] = []
     for path, _, _ in _segments(folder):
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(OSError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                strange.append(path.name)
+                continue
+        with suppress(OSError), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             head = file.read(_HEADER.size)
             status = os.fstat(file.fileno())
-            if len(head) == _HEADER.size and _HEADER.unpack(head)[1] < status.st_size:
+            if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+                strange += [path.name] if status.st_size else []
+            elif _HEADER.unpack(head)[1] < status.st_size:
                 held.append(status)
     quarantine = folder / "quarantine"
     return SpoolContents(
         segments=len(held),
         size_bytes=sum(status.st_size for status in held),
         oldest_seconds=max((time.time() - status.st_mtime for status in held), default=0.0),
-        quarantined=tuple(sorted(path.name for path in quarantine.iterdir())) if quarantine.is_dir() else (),
+        quarantined=(*strange, *(sorted(path.name for path in quarantine.iterdir()) if quarantine.is_dir() else ())),
     )
 
 

@@ -67,6 +67,7 @@ class OtlpReceiver:
         status: What to answer; anything but 200 plays a backend in trouble.
         port: 0 picks a free one.
         retry_after: The Retry-After header of an answer that is not 200.
+        location: The Location header of an answer that is not 200.
         delay_seconds: How long each answer takes.
         refuses: Says of a request whether it is answered with 400, as one that cannot be read.
     """
@@ -77,12 +78,15 @@ class OtlpReceiver:
         status: int = 200,
         port: int = 0,
         retry_after: str | None = None,
+        location: str | None = None,
         delay_seconds: float = 0.0,
         refuses: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.status = status
         self.retry_after = retry_after
         self.delay_seconds = delay_seconds
+        self.date: str | None = None
+        """The Date header of answers; None is that of this machine's clock."""
         self.requests = 0
         """Requests so far, whatever the answer was."""
         self._received = _Received()
@@ -99,13 +103,18 @@ class OtlpReceiver:
                     time.sleep(receiver.delay_seconds)
                 status = 400 if refuses is not None and refuses(body) else receiver.status
                 if status == 200:  # noqa: PLR2004 - HTTP
-                    receiver._keep(self.path, dict(self.headers), body)
+                    receiver._keep(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
                 if receiver.retry_after is not None:
                     self.send_header("Retry-After", receiver.retry_after)
+                if location is not None and status != 200:  # noqa: PLR2004 - HTTP
+                    self.send_header("Location", location)
                 self.end_headers()
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return receiver.date or super().date_time_string(timestamp)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
                 """Say nothing."""
@@ -144,7 +153,7 @@ class OtlpReceiver:
 
     @property
     def headers(self) -> tuple[Mapping[str, str], ...]:
-        """The headers of every request."""
+        """The headers of every request, their names in lower case."""
         with self._lock:
             return tuple(self._received.headers)
 
@@ -159,7 +168,7 @@ class OtlpReceiver:
         self._server.server_close()
 
     def _keep(self, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        plain = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+        plain = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
         with self._lock:
             self._received.bodies.append(plain)
             self._received.headers.append(headers)

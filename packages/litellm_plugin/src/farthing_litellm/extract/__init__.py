@@ -6,16 +6,26 @@ names; its `api_key`, headers and `previous_models` are never read, and its mess
 
 from __future__ import annotations
 
-from farthing_litellm.extract.answering import answered, batch, must_recount, raw_answer, usage_was_withheld
+from farthing_litellm.extract.answering import (
+    answered,
+    batch,
+    must_recount,
+    raw_answer,
+    tier_of,
+    usage_was_withheld,
+)
 from farthing_litellm.extract.asking import Asked, asked, is_async, is_known, is_mock, operation_of, request_id, retries
 from farthing_litellm.extract.failing import failed, is_refusal, was_sent
 from farthing_litellm.extract.moments import ended_ns, first_chunk_ns, started_ns
+from farthing_litellm.extract.sizes import answer_bytes, asked_bytes, piece_bytes
 from farthing_litellm.extract.tags import before_setup, is_proxied, trace_headers
 
 __all__ = [
     "Asked",
+    "answer_bytes",
     "answered",
     "asked",
+    "asked_bytes",
     "batch",
     "before_setup",
     "ended_ns",
@@ -28,10 +38,12 @@ __all__ = [
     "is_refusal",
     "must_recount",
     "operation_of",
+    "piece_bytes",
     "raw_answer",
     "request_id",
     "retries",
     "started_ns",
+    "tier_of",
     "trace_headers",
     "usage_was_withheld",
     "was_sent",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["answered", "batch", "must_recount", "raw_answer", "usage_was_withheld"]
+__all__ = ["answered", "batch", "must_recount", "raw_answer", "tier_of", "usage_was_withheld"]
 
 _CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
 """Providers whose usage says what they charged; LiteLLM leaves their own fields in its object."""
@@ -178,6 +178,11 @@ def usage_was_withheld(kwargs: Kwargs, finish: Finish) -> bool:
     if not kwargs.get("stream") or _counts_anything(dict(finish.usage) if finish.usage else None):
         return False
     return not _asked_for_usage(kwargs)
+
+
+def tier_of(piece: Any) -> str | None:
+    """Read the service tier that a piece of a stream names."""
+    return as_text(get(piece, "service_tier"))
 
 
 def _is_free(operation: str, provider: str | None) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from farthing.providers import known_provider
 from farthing_litellm.extract.access import Kwargs, as_text, model_name, provider_of, under
 from farthing_litellm.extract.tags import (
-    DEFAULT_GATEWAY,
+    NO_POLICY,
     add_callers_tags,
     add_key_owner,
     add_routing,
@@ -16,7 +17,7 @@ from farthing_litellm.extract.tags import (
 )
 
 if TYPE_CHECKING:
-    from farthing.policy.document import Gateway
+    from farthing.policy import Policy
 
 
 __all__ = ["Asked", "asked", "is_async", "is_known", "is_mock", "operation_of", "request_id", "retries"]
@@ -59,14 +60,14 @@ class Asked(NamedTuple):
     tier: str | None
 
 
-def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
+def asked(kwargs: Kwargs, policy: Policy | None = None) -> Asked:
     """Read the dict of `log_pre_api_call`, or of the one event that a cache hit has.
 
     Args:
         kwargs: LiteLLM's.
-        gateway: What a proxy takes from whom; None is the default.
+        policy: Says what a proxy takes from whom; None is the default.
     """
-    provider = provider_of(kwargs)
+    provider = provider_of(kwargs) or _provider_written(kwargs.get("model"))
     litellm_params = under(kwargs, "litellm_params")
     metadata = under(litellm_params, "metadata")
     weak_tags: dict[str, object] = {}
@@ -80,8 +81,8 @@ def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
         details["gateway"] = "litellm-proxy"
     tags = tags_of(kwargs, metadata, under(litellm_params, "litellm_metadata"))
     if is_proxied(kwargs):
-        add_callers_tags(litellm_params, gateway or DEFAULT_GATEWAY, tags)
-        keep_locked(gateway or DEFAULT_GATEWAY, tags, weak_tags, details)
+        add_callers_tags(litellm_params, (policy or NO_POLICY).document.gateway, tags)
+        keep_locked(policy or NO_POLICY, tags, weak_tags, details)
     return Asked(
         operation=operation_of(kwargs),
         provider=provider,
@@ -92,6 +93,12 @@ def asked(kwargs: Kwargs, gateway: Gateway | None = None) -> Asked:
         streaming=bool(kwargs.get("stream")),
         tier=as_text(under(kwargs, "optional_params").get("service_tier")),
     )
+
+
+def _provider_written(model: object) -> str | None:
+    """Give the provider that a caller wrote before a model's name: a hit of LiteLLM's cache names it nowhere else."""
+    prefix, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
+    return prefix if slash and known_provider(prefix) else None
 
 
 def operation_of(kwargs: Kwargs) -> str:

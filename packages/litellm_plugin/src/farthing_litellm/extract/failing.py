@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 from openai import APIConnectionError
 
+from farthing.failures import error_type
 from farthing.runs import Finish
 
 __all__ = ["failed", "is_refusal", "was_sent"]
@@ -27,7 +28,7 @@ def failed(error: BaseException | None, *, ended: int, began: bool = False) -> F
         ended_ns=ended,
         outcome="error",
         usage_shape="litellm",
-        error_type=None if error is None else type(error).__name__,
+        error_type=error_type(error),
         billed=False if error is not None and not began and is_refusal(error) else None,
     )
 

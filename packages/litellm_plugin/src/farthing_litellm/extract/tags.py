@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import litellm
 
+from farthing.corroboration import is_our_mark
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
-from farthing.policy.document import Gateway
+from farthing.policy import Policy
 from farthing.propagation import HEADER, parse_tags
 from farthing_litellm.extract.access import Details, Kwargs, as_list, as_text, is_dict, under
 
+if TYPE_CHECKING:
+    from farthing.policy.document import Gateway
+
 __all__ = [
-    "DEFAULT_GATEWAY",
+    "NO_POLICY",
     "add_callers_tags",
     "add_key_owner",
     "add_routing",
@@ -25,7 +29,7 @@ __all__ = [
     "trace_headers",
 ]
 
-DEFAULT_GATEWAY: Final = Gateway()
+NO_POLICY: Final = Policy()
 
 
 _KEY_OWNER: Final = "user_api_key"
@@ -71,8 +75,10 @@ def tags_of(kwargs: Kwargs, *found: Kwargs) -> dict[str, object]:
             _body_tags(metadata, tags)
             if "user_api_key" in metadata:
                 _header_tags(under(metadata, "headers"), tags)
+    if is_our_mark(tags.get("user_id")):
+        del tags["user_id"]
     user = kwargs.get("user")
-    if user is not None and user != "":
+    if user is not None and user != "" and not is_our_mark(user):
         tags.setdefault("user_id", user if isinstance(user, str) else _NOT_TEXT)
     return tags
 
@@ -168,13 +174,16 @@ def add_callers_tags(litellm_params: Kwargs, gateway: Gateway, tags: dict[str, o
         tags.setdefault(name, value)
 
 
-def keep_locked(gateway: Gateway, tags: dict[str, object], weak_tags: dict[str, object], details: Details) -> None:
-    """Take back what a caller claims about dimensions that only its key and team may set."""
-    locked = {canonical_name(name) for name in gateway.locked}
+def keep_locked(policy: Policy, tags: dict[str, object], weak_tags: dict[str, object], details: Details) -> None:
+    """Take back what a caller claims, in any spelling, about dimensions that only its key and team may set."""
+    if not policy.locked:
+        return
     forged: set[str] = set()
-    for written in [name for name in tags if canonical_name(name) in locked]:
-        name = canonical_name(written)
-        true = {value for key, value in weak_tags.items() if canonical_name(key) == name}
+    for written in list(tags):
+        name = policy.dimension(written)
+        if name is None or name not in policy.locked:
+            continue
+        true = {value for key, value in weak_tags.items() if policy.dimension(key) == name}
         if tags.pop(written) not in true:
             forged.add(name)
     if forged:

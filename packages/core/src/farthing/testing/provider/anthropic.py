@@ -101,7 +101,7 @@ def write(plan: Plan) -> Outgoing:
             headers=headers,
         )
     message = _message(plan, response_id)
-    message["content"] = [*_text_blocks(plan), *_tool_blocks(plan)]
+    message["content"] = [*_search_blocks(plan), *_text_blocks(plan), *_tool_blocks(plan)]
     message["stop_reason"] = _stop_reason(plan)
     if not plan.reply.omit_usage:
         message["usage"] = usage(plan)
@@ -118,6 +118,23 @@ def _message(plan: Plan, response_id: str) -> dict[str, JSON]:
         "stop_reason": None,
         "stop_sequence": None,
     }
+
+
+def _search_blocks(plan: Plan) -> list[JSON]:
+    """Give what the provider's own searches leave in the content: each call and its result."""
+    blocks: list[JSON] = []
+    for index in range(plan.counts.web_searches):
+        name = plan.tool_call_id("srvtoolu_", index)
+        blocks.append({"type": "server_tool_use", "id": name, "name": "web_search", "input": {"query": "example"}})
+        found: JSON = {
+            "type": "web_search_result",
+            "title": "Example",
+            "url": "https://example.com",
+            "encrypted_content": "",
+            "page_age": None,
+        }
+        blocks.append({"type": "web_search_tool_result", "tool_use_id": name, "content": [found]})
+    return blocks
 
 
 def _text_blocks(plan: Plan) -> list[JSON]:
@@ -141,7 +158,7 @@ def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:
         # The count of output grows during the stream; the first event tells of the one token that exists by then.
         message["usage"] = {**usage(plan), "output_tokens": min(1, plan.counts.output_tokens)}
     yield sse.named_frame("message_start", {"type": "message_start", "message": message})
-    blocks = [*_text_blocks(plan), *_tool_blocks(plan)]
+    blocks = [*_search_blocks(plan), *_text_blocks(plan), *_tool_blocks(plan)]
     for index, block in enumerate(blocks):
         yield from _block_frames(index, as_object(block), plan.reply.chunks)
         if index == 0:
@@ -165,7 +182,9 @@ def _delta_usage(plan: Plan) -> JSONObject:
 
 
 def _block_frames(index: int, block: JSONObject, chunks: int) -> Iterator[Frame]:
-    if block.get("type") == "text":
+    if block.get("type") == "web_search_tool_result":
+        opening, kind, field, whole, chunks = block, "", "", "", 0
+    elif block.get("type") == "text":
         opening, kind, field = {**block, "text": ""}, "text_delta", "text"
         whole = as_text(block.get("text")) or ""
     else:
@@ -174,7 +193,7 @@ def _block_frames(index: int, block: JSONObject, chunks: int) -> Iterator[Frame]
     yield sse.named_frame(
         "content_block_start", {"type": "content_block_start", "index": index, "content_block": opening}
     )
-    for piece in sse.pieces(whole, count=chunks):
+    for piece in sse.pieces(whole, count=chunks) if whole else ():
         delta: JSON = {"type": kind, field: piece}
         yield sse.named_frame(
             "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}, content=True

@@ -79,7 +79,11 @@ class Connection(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._read_chunks()
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ValueError("the client left while it was asking")  # half a request is none, and costs nothing
+        return body
 
     def _read_chunks(self) -> bytes:
         body = bytearray()

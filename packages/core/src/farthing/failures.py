@@ -1,0 +1,71 @@
+"""What a failure is called: one rule for all plugins, after `error.type` of the OpenTelemetry conventions.
+
+It is the status code where the provider answered with one, else the name of the exception's class. No text is read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["OTHER", "error_type", "http_status"]
+
+OTHER: Final = "_OTHER"
+"""For a failure of which nothing is known: the conventions' own word."""
+
+_CAUSES_DEEP: Final = 12
+_HTTP_ERRORS: Final = range(400, 600)
+_INVENTS_STATUSES: Final = "litellm."
+"""LiteLLM gives a broken connection 500 and a timeout 408, which no provider has said; the exception behind its own
+tells what was answered."""
+
+
+def error_type(error: BaseException | None, *, status: int | None = None) -> str:
+    """Name a failure, with low cardinality.
+
+    Args:
+        error: What was raised; None where only that something was is known.
+        status: The provider's, where the caller knows it; None looks for it along the causes.
+
+    Raises:
+        Nothing.
+    """
+    if status is None and error is not None:
+        status = http_status(error)
+    if status is not None:
+        return str(status)
+    return OTHER if error is None else type(error).__name__
+
+
+def http_status(error: BaseException) -> int | None:
+    """Find the HTTP error status of a provider's answer along the causes of an exception.
+
+    Raises:
+        Nothing.
+    """
+    step: BaseException | None = error
+    for _ in range(_CAUSES_DEEP):
+        if step is None:
+            return None
+        for found in _statuses(step):
+            if type(found) is int and found in _HTTP_ERRORS:
+                return found
+        step = step.__cause__ or step.__context__
+    return None
+
+
+def _statuses(error: Any) -> Iterator[Any]:
+    module = type(error).__module__
+    if module.startswith(_INVENTS_STATUSES):
+        return
+    yield getattr(error, "status_code", None)
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore's ClientError
+        about = cast("dict[str, Any]", response).get("ResponseMetadata")
+        yield cast("dict[str, Any]", about).get("HTTPStatusCode") if isinstance(about, dict) else None
+    else:
+        yield getattr(response, "status_code", None)
+    if module.startswith("google."):
+        yield getattr(error, "code", None)

@@ -1,0 +1,62 @@
+"""The end of the worker: what gets on is waited for, what hangs is not, and what is left is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from farthing.counting import Counters
+from farthing.delivery import Delivery
+
+if TYPE_CHECKING:
+    from farthing.delivery import Event
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take half a second without progress for a standstill."""
+    monkeypatch.setattr("farthing.delivery._PROGRESS_SECONDS", 0.5)
+
+
+def delivery(handle: Any, counters: Counters) -> Delivery:
+    """Make one that handles its events so."""
+    return Delivery(handle=handle, tick=lambda _: None, max_queue=100_000, counters=counters)
+
+
+def test_work_that_gets_on_is_waited_for() -> None:
+    """Writing bills down needs no backend: a short time for one must cost no bill."""
+    handled: list[Event] = []
+    counters = Counters()
+
+    def handle(events: list[Event]) -> None:
+        time.sleep(0.02)
+        handled.extend(events)
+
+    made = delivery(handle, counters)
+    run: Any = object()
+    for _ in range(20_000):
+        made.submit("call", run)
+    made.stop(0.0)
+    assert len(handled) == 20_000
+    assert counters.by_reason("dropped") == {}
+
+
+def test_work_that_hangs_is_not_waited_for_and_is_counted() -> None:
+    """A disk that never answers must not keep a process from its end."""
+    counters = Counters()
+    never = threading.Event()
+
+    def handle(_: list[Event]) -> None:
+        never.wait(60)
+
+    made = delivery(handle, counters)
+    run: Any = object()
+    for _ in range(1_200):
+        made.submit("call", run)
+    assert made.stop(0.1) is False
+    assert not never.is_set()
+    assert counters.by_reason("dropped")["process-ended:call"] >= 700  # what is in hand may still be written
+    never.set()
