@@ -288,9 +288,7 @@ BEDROCK: Final = Row(
         "retry": promise(
             "CrewAI's Bedrock client always retries a server's error, below every callback.", priced=1, hidden=1
         ),
-        "cancelled": promise(
-            "CrewAI waits for the answer of a Bedrock call that was cancelled, and so it is known.", priced=1, late=3
-        ),
+        "cancelled": promise("The call ended with its usage, although its task had been cancelled.", priced=1, late=3),
         "wider-window": promise(
             "CrewAI never tells the end of a call that Bedrock refused as too long.", unreported=1, priced=1
         ),

@@ -100,8 +100,10 @@ class Proxy(Stack):
         return client.embeddings.create(model="text-embedding-3-small", input=[ask.prompt])
 
 
-_PASSED_ON: Final = promise("A short answer has passed the proxy before it notices that its client left.", priced=1)
-_GOES_ON: Final = promise("The proxy goes on although its client has given up: the call is known.", priced=1)
+_PASSED_ON: Final = promise(
+    "The call ended at the proxy with its usage, although its client had left: the answer is a short one.", priced=1
+)
+_GOES_ON: Final = promise("The call ended at the proxy with its usage, after its client had given up.", priced=1)
 
 PROXY: Final = Row(
     name="proxy",
