@@ -172,9 +172,9 @@ def test_langchains_events_twice_from_several_threads(provider: FakeProvider, ca
 
 def test_crewais_events_twice_from_several_threads(provider: FakeProvider, captured: Captured) -> None:
     """CrewAI reports some ends twice, and its handlers run on a pool."""
-    listener, seen = FarthingListener(feature="research"), list[tuple[Any, LLMCallCompletedEvent]]()
+    listener, seen = FarthingListener(feature="research"), list[tuple[Any, Any]]()
 
-    def keep(source: Any, event: LLMCallCompletedEvent) -> None:
+    def keep(source: Any, event: Any) -> None:
         seen.append((source, event))
 
     crewai_event_bus.register_handler(LLMCallCompletedEvent, keep)
@@ -265,7 +265,8 @@ def test_instrumentations_are_noticed_when_they_are_switched_on(
     monkeypatch: pytest.MonkeyPatch, module: str, active: bool, named: list[str]
 ) -> None:
     """What is only installed doubles nothing, and a warning about it would be noise."""
-    kind = type("Instrumentor", (_Instrumentor,), {"__module__": module, "is_instrumented_by_opentelemetry": active})
+    facts = {"__module__": module, "is_instrumented_by_opentelemetry": active}
+    kind: Any = type("Instrumentor", (_Instrumentor,), facts)
     kind._instance = kind()
     base = ModuleType("opentelemetry.instrumentation.instrumentor")
     vars(base)["BaseInstrumentor"] = _Instrumentor

@@ -47,9 +47,8 @@ def prompt_bytes(messages: object, *more: object) -> int:
     Raises:
         Nothing of its own.
     """
-    listed = cast("list[object]", messages) if isinstance(messages, list) else [messages]
-    count = len(listed)
-    return count * _BYTES_PER_MESSAGE + text_bytes(messages) + sum(text_bytes(each) for each in more)
+    listed: list[object] = cast("list[object]", messages) if isinstance(messages, list) else [messages]
+    return len(listed) * _BYTES_PER_MESSAGE + text_bytes(listed) + sum(text_bytes(each) for each in more)
 
 
 def text_bytes(value: object) -> int:
