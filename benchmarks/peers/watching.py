@@ -23,6 +23,7 @@ class Peer:
     """A watcher of the matrix that gives `Seen` in place of records."""
 
     name = ""
+    is_elsewhere = False
 
     def __init__(self, frameworks: Collection[str]) -> None:
         self.seen: list[Seen] = []
