@@ -201,11 +201,6 @@ class Routed(Sdk):
 
 
 _NOT_NESTED: Final = {"nested": "LiteLLM has no work that holds other work."}
-_HIT: Final = promise(
-    "LiteLLM tells of a hit from a thread without the caller's context: only tags in `metadata=` reach it.",
-    priced=1,
-    untagged={"cache_hit": 1},
-)
 
 SDK: Final = Row(
     name="litellm",
@@ -224,7 +219,6 @@ SDK: Final = Row(
             priced=1,
             hidden=1,
         ),
-        "cache-hit": _HIT,
     },
 )
 
@@ -235,5 +229,4 @@ ROUTER: Final = Row(
     make=Routed,
     impossible=_NOT_NESTED
     | {"client-retry": "The Router turns the retries of the provider's client off, and retries itself."},
-    promises={"cache-hit": _HIT},
 )

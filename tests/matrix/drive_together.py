@@ -108,12 +108,7 @@ _PROMISES: Final[dict[str, Promise]] = {
     **dict.fromkeys(("retry", "fallback", "wider-window"), _FIRST_AGAIN),
     "tools": promise(priced=4),
     "client-retry": promise(priced=3, hidden=1),
-    "cache-hit": promise(
-        "The chain's hit is known with its tag, LiteLLM's without; CrewAI has no such cache and asks twice.",
-        priced=4,
-        cache_hit=1,
-        untagged={"cache_hit": 1},
-    ),
+    "cache-hit": promise("CrewAI has no such cache, and asks twice.", priced=4, cache_hit=2),
     "silent-stream": promise("CrewAI asks for the usage by itself.", unreported=2, priced=1),
     "unknown-model": promise(unpriced=3),
     "left": drive_langchain.DRAINED,

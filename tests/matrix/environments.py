@@ -59,7 +59,7 @@ ENVIRONMENTS: Final = (
         requirements=("langchain-core==1.0.0", "langchain==1.0.0", *_LANGCHAIN, "litellm<1.101"),
         tests=_LANGCHAIN_TESTS,
         shows="langchain-core",
-        why="`create_agent` and its middleware, which have rows here, begin with langchain 1.0. Nothing older is tested.",
+        why="`create_agent` and its middleware, which have rows, begin with langchain 1.0; nothing older is tested.",
     ),
     Environment(
         name="langchain-newest",
