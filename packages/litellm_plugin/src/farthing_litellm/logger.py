@@ -130,26 +130,6 @@ class FarthingLogger(CustomLogger):
             self._succeeded(kwargs, response_obj, start_time, end_time)
 
     @guarded
-    def log_stream_event(
-        self,
-        kwargs: dict[str, object],
-        response_obj: object,
-        start_time: object,  # noqa: ARG002
-        end_time: object,  # noqa: ARG002
-    ) -> None:
-        """Note the tier that a piece of a stream names (sync)."""
-        _note_tier(kwargs, response_obj)
-
-    async def async_post_call_streaming_deployment_hook(
-        self,
-        request_data: dict[str, object],
-        response_chunk: object,
-        call_type: object,  # noqa: ARG002 - LiteLLM calls by keyword
-    ) -> None:
-        """Note the tier that a piece of a stream names (async)."""
-        _note_tier(request_data, response_chunk)
-
-    @guarded
     def log_failure_event(
         self,
         kwargs: dict[str, object],
@@ -265,8 +245,8 @@ class FarthingLogger(CustomLogger):
         asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
-        if asked.tier and asked.streaming and extract.is_async(kwargs) and not registration.hooked(FarthingLogger):
-            registration.hook(self)  # only there is the tier told that an async stream was served at
+        if asked.tier and asked.streaming:
+            pieces.install()
         headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
@@ -328,13 +308,6 @@ class FarthingLogger(CustomLogger):
         )
         attempt.ended = True
         meter.finish_call(attempt.key, finish, started=partial(self._start, meter, attempt, kwargs))
-
-
-@guarded
-def _note_tier(kwargs: Mapping[str, object], piece: object) -> None:
-    attempt = kwargs.get(STASH)
-    if isinstance(attempt, Attempt) and attempt.served_tier is None:
-        attempt.served_tier = extract.tier_of(piece)
 
 
 # `no-log=True` in a call keeps callbacks from its end, but for those of the proxy itself, which LiteLLM knows by this

@@ -1,8 +1,10 @@
-"""The pieces of a stream that may never be read to its end: counted where LiteLLM makes them, if estimates are wanted.
+"""The pieces of a stream, looked at where LiteLLM makes them: for the tier that they name, and for their size.
 
-LiteLLM has an event for each piece of a sync stream, late and from a pool, and none for those of an async one. Both
-take each piece through `CustomStreamWrapper.chunk_creator`; it is wrapped, once, and only under `estimate_unreported`.
-Others (anthropic.messages, responses) are estimated by their prompt alone.
+LiteLLM loses the tier of a stream when it puts the pieces together, and a stream that is left has no whole. It has an
+event for each piece of a sync stream, late and from a pool, and a hook for the last one of an async stream, unless
+CrewAI has emptied `litellm.callbacks` by then. Both take each piece through `CustomStreamWrapper.chunk_creator`; it is
+wrapped, once, when a tier is asked for or under `estimate_unreported`. Other streams (anthropic.messages, responses)
+are estimated by their prompt alone, and their end names its tier itself.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _MARK: Final = "farthing_wrapped"
 
 @guarded
 def install() -> None:
-    """Count pieces from now on."""
+    """Look at pieces from now on."""
     wrapper: Any = getattr(streaming_handler, _WRAPPER, None)
     standing: Any = getattr(wrapper, _METHOD, None)
     if standing is None or getattr(standing, _MARK, False):
@@ -35,7 +37,7 @@ def install() -> None:
     @functools.wraps(standing)
     def chunk_creator(self: Any, *args: Any, **kwargs: Any) -> Any:
         piece = standing(self, *args, **kwargs)
-        _count(self, piece)
+        _note(self, piece)
         return piece
 
     setattr(chunk_creator, _MARK, True)
@@ -43,10 +45,12 @@ def install() -> None:
 
 
 @guarded
-def _count(stream: Any, piece: Any) -> None:
+def _note(stream: Any, piece: Any) -> None:
     meter = get_meter()
-    if piece is None or meter is None or not meter.estimating:
-        return
     attempt = stream.logging_obj.model_call_details.get(STASH)
-    if isinstance(attempt, Attempt):
+    if piece is None or meter is None or not isinstance(attempt, Attempt):
+        return
+    if attempt.served_tier is None:
+        attempt.served_tier = extract.tier_of(piece)
+    if meter.estimating:
         meter.received(attempt.key, extract.piece_bytes(piece))

@@ -9,7 +9,7 @@ import litellm
 if TYPE_CHECKING:
     from litellm.integrations.custom_logger import CustomLogger
 
-__all__ = ["hook", "hooked", "register", "remain", "standing", "tracing", "unregister"]
+__all__ = ["hooked", "register", "remain", "standing", "tracing", "unregister"]
 
 _LISTS: Final = (
     "callbacks",
@@ -74,15 +74,6 @@ def hooked(kind: type[CustomLogger]) -> bool:
     """Say whether a callback of a class stands in `litellm.callbacks`."""
     callbacks = cast("list[object]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
     return any(isinstance(callback, kind) for callback in callbacks)
-
-
-def hook(callback: CustomLogger) -> None:
-    """Put a callback back into `litellm.callbacks`, which CrewAI sets anew whenever an LLM is built.
-
-    Into a new list: CrewAI keeps the one that stands there, and throws out of the other lists what it finds in it.
-    """
-    callbacks = cast("list[CustomLogger]", litellm.callbacks)  # pyright: ignore[reportUnknownMemberType]
-    litellm.callbacks = [*callbacks, callback]
 
 
 def unregister(callback: CustomLogger) -> None:
