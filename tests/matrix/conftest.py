@@ -61,6 +61,9 @@ def provider() -> Iterator[FakeProvider]:
             patch.setenv(name, value)
         yield fake
     gc.unfreeze()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture
