@@ -264,7 +264,9 @@ def test_sizes_are_of_text_alone() -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-@pytest.mark.parametrize("way", ["litellm", "litellm async", "litellm text", "langchain", "langchain async"])
+@pytest.mark.parametrize(
+    "way", ["litellm", "litellm positional", "litellm async", "litellm text", "langchain", "langchain async"]
+)
 def test_streams_ask_where_they_are_told_to(provider: FakeProvider, way: str, wanted: bool) -> None:
     """Only a user's own switch may change a request; then every stream is exact."""
     with capture(ask_for_usage=wanted) as captured:
@@ -282,6 +284,9 @@ def test_streams_ask_where_they_are_told_to(provider: FakeProvider, way: str, wa
         if way == "litellm":
             pieces = list(Lite.completion(**lite_call(provider, stream=True)))
             assert all(piece.choices for piece in pieces)
+        elif way == "litellm positional":
+            arguments = lite_call(provider, stream=True)
+            list(Lite.completion(arguments.pop("model"), arguments.pop("messages"), **arguments))
         elif way == "litellm text":
             arguments = lite_call(provider, stream=True, model="text-completion-openai/gpt-3.5-turbo-instruct")
             del arguments["messages"]

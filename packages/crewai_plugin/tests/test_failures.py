@@ -113,11 +113,12 @@ def test_answer_that_cannot_be_read_is_unreported(bench: Bench) -> None:
     assert (call.outcome, call.cost.status) == ("error", "unreported")
 
 
-def test_cut_stream_is_unreported(bench: Bench) -> None:
-    """A stream that breaks off has no usage and would cost nothing."""
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-4-5"])
+def test_cut_stream_is_unreported(bench: Bench, model: str) -> None:
+    """A stream that breaks off has no usage, or that of its first event, and would cost nothing or next to it."""
     bench.listen(feature="research")
     bench.provider.script(Fault(cut_stream_after=1, cut_with="end"))
-    llm(stream=True, max_retries=0).call(SECRET)
+    llm(model, stream=True, max_retries=0).call(SECRET)
     (call,) = bench.settled(unreported=1)
     assert call.cost.status == "unreported"
 

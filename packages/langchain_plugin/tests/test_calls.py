@@ -113,6 +113,20 @@ def test_usage_on_every_chunk(provider: FakeProvider, openai: MakeModel, settle:
     assert call.response_model == "gpt-4o-2024-08-06"
 
 
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_usage_on_every_chunk_is_billed_once(
+    provider: FakeProvider, openai: MakeModel, settle: Settle, chunks: int
+) -> None:
+    """LangChain adds up what each chunk tells of the whole: the prompt would be billed once a chunk."""
+    provider.script(
+        Reply(input_tokens=1000, output_tokens=70, cache_read_tokens=400, usage_on_every_chunk=True, chunks=chunks)
+    )
+    assert list(openai(stream_usage=True).stream("hi", config()))
+    (call,) = settle()
+    assert call.usage is not None
+    assert (call.usage.input_tokens, call.usage.cache_read_tokens, call.usage.output_tokens) == (1000, 400, 70)
+
+
 def test_batch(openai: MakeModel, settle: Settle) -> None:
     """Items of a batch are requests of their own, each with its own metadata."""
     chain = PROMPT | openai() | StrOutputParser()

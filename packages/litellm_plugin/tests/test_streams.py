@@ -154,6 +154,15 @@ def test_a_count_of_litellms_own_is_no_bill(bench: Bench, mode: str, answer: str
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_count_of_litellms_own_is_none_where_no_chunk_names_a_model(bench: Bench, mode: str) -> None:
+    """LiteLLM then puts its guess where the provider's word is kept, and it would stand as what was billed."""
+    bench.provider.script(Reply(response_model=""))
+    run(bench, mode, bench.openai(stream=True))
+    (call,) = bench.settled(unknown=1)
+    assert (call.usage, call.cost.status) == (None, "unreported")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_three_bare_numbers_are_the_providers_word(bench: Bench, mode: str) -> None:
     """Many gateways tell no details, as a guess has none: their streams would be taken for unknown."""
     bare = {"prompt_tokens_details": None, "completion_tokens_details": None}

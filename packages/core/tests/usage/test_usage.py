@@ -254,6 +254,18 @@ TABLE: list[tuple[str, str, dict[str, Any], Usage]] = [
         Usage(input_tokens=10, output_tokens=105, output_reasoning_tokens=100),
     ),
     (
+        "langchain over xai: its total says that reasoning is beside",
+        "langchain",
+        {"input_tokens": 10, "output_tokens": 400, "total_tokens": 710, "output_token_details": {"reasoning": 300}},
+        Usage(input_tokens=10, output_tokens=700, output_reasoning_tokens=300),
+    ),
+    (
+        "crewai over xai: the same in its flat names",
+        "crewai:openai",
+        {"prompt_tokens": 10, "completion_tokens": 400, "total_tokens": 710, "reasoning_tokens": 300},
+        Usage(input_tokens=10, output_tokens=700, output_reasoning_tokens=300),
+    ),
+    (
         "litellm over anthropic: its three spellings of cache writes are one",
         "litellm",
         {
@@ -473,6 +485,8 @@ def test_every_shape_has_a_case() -> None:
             "usage-impossible",
         ),
         ("langchain", {"input_tokens": 0, "output_tokens": 40, "input_token_details": {}}, True, "usage-input-missing"),
+        ("openai_chat", {"completion_tokens": 40}, True, "usage-input-missing"),
+        ("crewai:openai", {"completion_tokens": 40, "total_tokens": 40}, True, "usage-input-missing"),
     ],
 )
 def test_what_cannot_be_true_is_not_priced(shape: str, raw: dict[str, Any] | None, *, content: bool, flag: str) -> None:

@@ -162,12 +162,23 @@ def call_started(source: Any, event: Any, *, sizes: bool = False) -> CallStart:
 def call_completed(source: Any, event: Any, *, sizes: bool = False) -> CallEnd:
     """Read an LLMCallCompletedEvent; see `call_started`."""
     usage: Any = getattr(event, "usage", None)
-    return _call_end(source, event, failed=False)._replace(
+    end, reason = _call_end(source, event, failed=False), _text(getattr(event, "finish_reason", None))
+    if reason is None and _counts_last(end):
+        usage = None
+    return end._replace(
         received_bytes=text_bytes(getattr(event, "response", None)) if sizes else None,
         usage=None if usage is None else dict(usage),
-        finish_reason=_text(getattr(event, "finish_reason", None)),
+        finish_reason=reason,
         response_id=_text(getattr(event, "response_id", None)),
     )
+
+
+def _counts_last(end: CallEnd) -> bool:
+    """Say whether the answer's tokens come last, with the reason of the end: in Anthropic's streams.
+
+    Without that event, as where a proxy ended the stream, CrewAI gives the one token that every stream begins with.
+    """
+    return end.start.streaming and end.usage_shape.startswith("crewai:anthropic")
 
 
 def call_failed(source: Any, event: Any) -> CallEnd:

@@ -21,7 +21,7 @@ from farthing.dimensions import canonical_name
 from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
-from farthing_langchain import extract, include_usage
+from farthing_langchain import extract, include_usage, repeating
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
@@ -223,6 +223,8 @@ class FarthingHandler(BaseCallbackHandler):
         key = (_FRAMEWORK, run_id.int)
         if meter := get_meter():
             meter.first_chunk(key)
+            if (run := meter.runs.get(key)) is not None:
+                repeating.note(run, kwargs.get("chunk"))
             if meter.estimating:
                 meter.received(key, extract.piece_bytes(token, kwargs.get("chunk")))
         if CURRENT_CALL.get() == key:
@@ -251,6 +253,7 @@ class FarthingHandler(BaseCallbackHandler):
         if meter.estimating and not finish.usage:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))
         if (run := meter.runs.get(key)) is not None:
+            finish = repeating.corrected(run, finish)
             if place is not None:
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
             if finish.usage is None and run.first_chunk_ns is not None:

@@ -14,6 +14,7 @@ import litellm
 from farthing.guard import guarded, log
 from farthing_litellm.extract import before_setup, is_proxied
 from farthing_litellm.extract.access import under
+from farthing_litellm.refusing import MODEL_AT
 
 __all__ = ["ask", "forget_told", "tell_how"]
 
@@ -24,8 +25,14 @@ _told: Final[set[tuple[str, str, str]]] = set()
 
 
 @guarded
-def ask(function: str, arguments: dict[str, Any]) -> None:
-    """Have a stream bring its usage, where LiteLLM knows the option for its provider and the caller has not said."""
+def ask(function: str, args: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+    """Have a stream bring its usage, where LiteLLM knows the option for its provider and the caller has not said.
+
+    Args:
+        function: The name of LiteLLM's function.
+        args: The positional arguments of `function_setup` behind it: the model may be one of them.
+        arguments: Those of the call, to be changed.
+    """
     if function not in _ASKABLE or arguments.get("stream") is not True or "stream_options" in arguments:
         return
     if is_proxied(before_setup(arguments)):
@@ -33,7 +40,7 @@ def ask(function: str, arguments: dict[str, Any]) -> None:
     lite: Any = litellm
     try:
         model, provider, _, _ = lite.get_llm_provider(
-            model=arguments.get("model"),
+            model=arguments.get("model", args[MODEL_AT] if len(args) > MODEL_AT else None),
             custom_llm_provider=arguments.get("custom_llm_provider"),
             api_base=arguments.get("api_base") or arguments.get("base_url"),
         )

@@ -324,7 +324,7 @@ def _before(function: str, args: tuple[Any, ...], arguments: dict[str, Any]) -> 
     if meter.enforcing:
         refusing.check(meter, arguments, _standing_tags())
     if meter.asks_for_usage and _standing_tags():
-        include_usage.ask(function, arguments)
+        include_usage.ask(function, args, arguments)
     if meter.estimating:
         pieces.install()
     if is_wanted():

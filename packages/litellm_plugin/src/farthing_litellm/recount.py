@@ -46,7 +46,8 @@ def is_own_count(kwargs: Mapping[str, Any], response: object, usage: Mapping[str
     asked = kwargs.get("messages")
     prompt: dict[str, object] = {"text": asked} if isinstance(asked, str) else {"messages": asked}
     text = _text_of(response)
-    models = {str(model) for model in (getattr(response, "model", None), kwargs.get("model")) if model}
+    named = {str(model) for model in (getattr(response, "model", None), kwargs.get("model")) if model}
+    models = (*named, "")  # LiteLLM counts by the model that the first chunk named, and that may be none
     try:
         for model in models:
             if usage.get("prompt_tokens") != count(model=model, **cast("dict[str, Any]", prompt)):

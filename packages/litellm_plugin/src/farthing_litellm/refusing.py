@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from farthing.meter import Asking, Meter
     from farthing.runs import Run
 
-__all__ = ["CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
+__all__ = ["MODEL_AT", "CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
 
 _HOW: Final = (
     "Send it with metadata={{pairs}} (for responses: litellm_metadata) or `with farthing.attribute({example}): ...`"
 )
 _CORROBORATED: Final = frozenset({"completion", "acompletion", "responses", "aresponses", "anthropic_messages"})
-_MODEL_AT: Final = 2
+MODEL_AT: Final = 2
 """Where the model stands among the positional arguments of `function_setup`."""
 
 
@@ -85,7 +85,7 @@ def corroborate(
     """
     if not handlers or call_type not in _CORROBORATED or extract.is_proxied(extract.before_setup(kwargs)):
         return None
-    model = kwargs.get("model", args[_MODEL_AT] if len(args) > _MODEL_AT else None)
+    model = kwargs.get("model", args[MODEL_AT] if len(args) > MODEL_AT else None)
     found = corroborated({**kwargs, "model": model}, call_type, tagged=asking(meter, kwargs, handlers))
     if found is not None and "model" not in kwargs:
         del found["model"]  # it was given by position

@@ -10,6 +10,7 @@ from farthing.usage.providers import (
     exclusive_cache,
     openai,
     read_bedrock,
+    reasoning_beside,
 )
 from farthing.usage.raw import Facts
 
@@ -97,6 +98,7 @@ def langchain(raw: Raw) -> Facts:
             facts.service_tier = tier
     if raw.has("total_cost"):
         facts.flags.append("framework-cache-hit")
+    reasoning_beside(raw, facts)
     return facts
 
 
@@ -107,6 +109,7 @@ def crewai_openai(raw: Raw) -> Facts:
         facts.put("cache_read_tokens", raw.count("cached_prompt_tokens"))
     if "output_reasoning_tokens" not in facts.counts:
         facts.put("output_reasoning_tokens", raw.count("reasoning_tokens"))
+        reasoning_beside(raw, facts)
     return facts
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "perplexity",
     "read_anthropic",
     "read_bedrock",
+    "reasoning_beside",
 ]
 
 
@@ -48,11 +49,11 @@ def openai(raw: Raw) -> Facts:
     facts.put_positive("output_image_tokens", out.count("image_tokens"))
     facts.seconds = raw.number("seconds") if raw.text("type") == "duration" else None
     facts.service_tier = raw.text("service_tier")
-    _reasoning_beside(raw, facts)
+    reasoning_beside(raw, facts)
     return facts
 
 
-def _reasoning_beside(raw: Raw, facts: Facts) -> None:
+def reasoning_beside(raw: Raw, facts: Facts) -> None:
     """Move reasoning into output where the provider counts it beside (xAI): its own total says so."""
     reasoning = facts.counts.get("output_reasoning_tokens") or 0
     total = raw.count("total_tokens")

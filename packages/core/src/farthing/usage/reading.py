@@ -121,10 +121,10 @@ def _read(
 
 
 def _fault(counts: Mapping[str, int], facts: Facts) -> str | None:
-    """Tell what is wrong with counts that are all there: nothing was used, or the prompt went missing on the way."""
+    """Tell what is wrong with counts that could be read: nothing was used, or the prompt went missing on the way."""
     if not any(counts.values()) and not facts.seconds:
         return "usage-zero"
-    prompt_lost = bool(counts.get("output_tokens")) and counts.get("input_tokens") == 0
+    prompt_lost = bool(counts.get("output_tokens")) and not counts.get("input_tokens")
     if prompt_lost and not facts.seconds and facts.reported_usd is None:
         return "usage-input-missing"
     return None

@@ -133,7 +133,8 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
     """Give the usage that the provider told of a stream; None where LiteLLM counted the tokens itself.
 
     litellm up to 1.100 keeps what the chunks said in `_hidden_params["usage"]`, even where its own count stands in the
-    response. An answer of no tokens is a stream that was cut before it was counted.
+    response; where it puts that count there as well (async, chunks without a model's name), it proves nothing. An
+    answer of no tokens is a stream that was cut before it was counted.
     """
     if not kwargs.get("stream") or usage is None:
         return usage
@@ -144,7 +145,7 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
         return None
     if not is_ambiguous(kwargs, usage):
         return usage
-    if told is not None:
+    if told is not None and told != usage:
         return told
     return None if is_own_count(kwargs, response, usage) else usage
 
@@ -163,9 +164,8 @@ def must_recount(kwargs: Kwargs, response: Any) -> bool:
     """Say whether reading this response takes a tokenizer, which is no work for an event loop."""
     hidden: Any = getattr(response, "_hidden_params", None)
     told = as_counts(hidden.get("usage")) if is_dict(hidden) else None
-    return (
-        told is None and is_list(get(response, "choices")) and is_ambiguous(kwargs, as_counts(get(response, "usage")))
-    )
+    usage = as_counts(get(response, "usage"))
+    return (told is None or told == usage) and is_list(get(response, "choices")) and is_ambiguous(kwargs, usage)
 
 
 def _asked_for_usage(kwargs: Kwargs) -> bool:

@@ -43,7 +43,11 @@ def plan_of(request: ReceivedRequest, asked: Asked, reply: Reply, *, setting: Se
         asked=asked,
         reply=reply,
         counts=_counts(request.number, asked, reply),
-        response_model=reply.response_model or setting.prices.snapshot_of(setting.provider, asked.model),
+        response_model=(
+            setting.prices.snapshot_of(setting.provider, asked.model)
+            if reply.response_model is None
+            else reply.response_model
+        ),
         tier=reply.service_tier or _served_tier(asked, setting),
         text=reply.text if reply.text is not None else _text(request, asked, reply, calls),
         tool_calls=calls,

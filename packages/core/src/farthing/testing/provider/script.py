@@ -59,7 +59,8 @@ class Reply:
 
     Token counts are inclusive: `input_tokens` holds the cache reads, cache writes and audio; `output_tokens` holds
     reasoning and audio, for all choices together. Each wire then reports them the way its provider does.
-    `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response.
+    `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response
+    ("" names none, and the one asked for is billed).
     `chunks` is how many pieces a stream cuts the text into. `tool_rounds=k` calls the first tool offered until the
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with

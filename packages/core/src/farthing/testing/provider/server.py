@@ -313,7 +313,11 @@ class FakeProvider:
 
     def _line(self, plan: Plan, wire: Wire, whole: Outgoing, *, status: int) -> InvoiceLine:
         charged = charge(
-            plan.counts, provider=wire.provider, model=plan.response_model, tier=plan.tier, prices=self._prices
+            plan.counts,
+            provider=wire.provider,
+            model=plan.response_model or plan.asked.model,
+            tier=plan.tier,
+            prices=self._prices,
         )
         return InvoiceLine(
             number=plan.number,

@@ -1,0 +1,44 @@
+"""Streams that tell their usage again with each piece, as vLLM's `continuous_usage_stats` and some gateways do.
+
+LangChain adds up what the pieces tell (`AIMessageChunk.__add__`, langchain-core 1.0 to 1.8), which is right where each
+tells its own share (Anthropic, Gemini), and counts the prompt once a piece where each tells the whole so far.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from farthing.runs import Finish, Run
+
+__all__ = ["corrected", "note"]
+
+_SHAPE = "langchain"
+
+
+def note(run: Run, chunk: Any) -> None:
+    """Keep what a piece tells of the usage, and whether an earlier one had told the same prompt.
+
+    Args:
+        run: The open call.
+        chunk: A ChatGenerationChunk, or None; its text is not read.
+    """
+    usage: Any = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+    if not usage or not (asked := usage.get("input_tokens")):
+        return
+    if run.told_usage is not None and run.told_usage.get("input_tokens") == asked:
+        run.tells_again = True
+    run.told_usage = usage
+
+
+def corrected(run: Run, finish: Finish) -> Finish:
+    """Give the end of a stream with what its last piece told, where each told the whole; else as it is."""
+    usage = finish.usage
+    if not run.tells_again or run.told_usage is None or usage is None or finish.usage_shape != _SHAPE:
+        return finish
+    told: dict[str, Any] = dict(run.told_usage)
+    for name in ("input_token_details", "output_token_details"):
+        if details := told.get(name):
+            told[name] = dict(details)
+    whole: dict[str, object] = {**usage, "usage_metadata": told} if "usage_metadata" in usage else told
+    return finish._replace(usage=whole)
