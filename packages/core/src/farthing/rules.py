@@ -208,10 +208,10 @@ class Rules:
             self._counters.add("refused", f"{name}:{reason}")
         example = ", ".join(f'{name}="..."' for name in found)
         pairs = ", ".join(f'"{name}": "..."' for name in found)
-        sentences = ". ".join(sentence for _, sentence in found.values())
+        sentences = " ".join(said if said.endswith(("?", ".")) else f"{said}." for _, said in found.values())
         way = how.replace("{example}", example).replace("{pairs}", pairs)
         raise AttributionError(
-            f"refused before anything was sent: {sentences}. {way}",
+            f"refused before anything was sent: {sentences} {way}",
             problems=tuple(f"{name}:{reason}" for name, (reason, _) in found.items()),
         )
 
