@@ -443,6 +443,17 @@ def test_a_value_that_was_refused_is_not_called_missing() -> None:
         assert refused.value.problems == ("feature:missing",)
 
 
+def test_a_rename_that_has_not_begun_changes_nothing_yet() -> None:
+    """What is shown, refused or written for a provider before the first call would go by next year's names."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=2)).date()
+    rename = {"dimension": "feature", "from": "mailer", "to": "email-generator", "on": tomorrow}
+    policy = Policy(document=PolicyDocument.model_validate({"renames": [rename]}))
+    layers = [Layer("call", {"feature": "mailer"}, strict=True)]
+    assert policy.resolve(layers).attribution.feature == "mailer"
+    assert policy.resolve(layers, day=tomorrow).attribution.feature == "email-generator"
+    assert policy.resolve(layers).attribution.feature == "mailer"
+
+
 def test_a_changed_file_is_no_contradiction() -> None:
     """Two modules that call configure() alike must not quarrel because the file changed between them."""
     Path("farthing.toml").write_text("", encoding="utf-8")

@@ -132,7 +132,7 @@ class Policy:
             Nothing.
         """
         layers = tuple(layers)
-        if self.vocabulary.is_dated and day != self._day:
+        if self.vocabulary.is_dated:
             day = day or datetime.now(UTC).date()
             if day != self._day:
                 self._verdicts, self._day = {}, day
