@@ -102,6 +102,7 @@ def test_key_team_headers_and_body_become_dimensions(proxy: Proxy) -> None:
         ("/v1/chat/completions", CHAT | {"no-log": True}),
         ("/v1/responses", {"model": "gpt-4o-mini", "input": "canary-prompt"}),
         ("/v1/messages", CHAT | {"max_tokens": 10}),
+        ("/v1/completions", {"model": "gpt-4o-mini", "prompt": "canary-prompt"}),
     ],
 )
 def test_a_request_without_tags_gets_a_400_that_says_how(proxy: Proxy, path: str, body: dict[str, Any]) -> None:
@@ -112,14 +113,38 @@ def test_a_request_without_tags_gets_a_400_that_says_how(proxy: Proxy, path: str
     for part in (
         "feature is missing",
         "team is missing",
-        '\\"feature\\": \\"...\\"',
+        '\\"feature\\": \\"...\\"}',
         "x-ai-feature",
         "your key or team",
+        "Only your key or its team can say team here",
     ):
         assert part in answer.text
+    assert "x-ai-team" not in answer.text
     assert len(proxy.provider.requests) == asked
     time.sleep(1.5)
     assert proxy.recorded == before
+
+
+def test_a_value_that_was_refused_is_not_called_missing(proxy: Proxy) -> None:
+    """Who sent one would look for it on the way, and not at it."""
+    answer = proxy.post("/v1/chat/completions", CHAT, x_ai_feature="sk-proj-0123456789abcdefghij")
+    assert answer.status_code == 400, answer.text
+    assert "feature was sent, but its value looks like a key" in answer.text
+    assert "0123456789" not in answer.text
+
+
+def test_a_request_that_is_passed_through_is_judged_by_its_key(proxy: Proxy) -> None:
+    """LiteLLM shows no headers of it: nothing that its caller could send would let it go out."""
+    before, asked = proxy.recorded, len(proxy.provider.requests)
+    refused = proxy.post("/openai/chat/completions", CHAT, key="sk-nobody", x_ai_feature="a")
+    assert refused.status_code == 400, refused.text
+    assert "Only your key or its team can say feature and team here" in refused.text
+    assert "x-ai-feature" not in refused.text
+    assert len(proxy.provider.requests) == asked
+    assert proxy.post("/openai/chat/completions", CHAT, key="sk-tagged").status_code == 200
+    assert len(proxy.provider.requests) == asked + 1
+    owner = proxy.next_call(before).attribution
+    assert (owner.feature, owner.team) == ("email-generator", "growth")
 
 
 @pytest.mark.parametrize("more", [{"no-log": True}, {"stream": True, "no-log": True}])

@@ -1,4 +1,4 @@
-"""Two keys and their owners, for trying the proxy out without a database."""
+"""Three keys and their owners, for trying the proxy out without a database."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 KEYS = {
     os.environ.get("GROWTH_KEY", "sk-growth"): UserAPIKeyAuth(
         key_alias="growth-app", team_id="growth", team_alias="growth", metadata={"plan": "internal"}
+    ),
+    os.environ.get("TAGGED_KEY", "sk-tagged"): UserAPIKeyAuth(
+        key_alias="mailer", team_alias="growth", metadata={"feature": "email-generator"}
     ),
     os.environ.get("NOBODY_KEY", "sk-nobody"): UserAPIKeyAuth(key_alias="nobody"),
 }

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import farthing
+from farthing.integrations.wsgi import AttributionMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -154,6 +155,51 @@ async def test_leaving_in_a_foreign_context_changes_nothing() -> None:
         gc.collect()
         await asyncio.sleep(0)
         assert tags() == {"feature": "mine"}
+
+
+def test_a_block_that_nobody_left_ends_with_the_one_around_it() -> None:
+    """A generator read half-way would otherwise put its tenant on the next request that the thread serves."""
+
+    def producer() -> Generator[int]:
+        with farthing.attribute(tenant="acme"):
+            yield 1
+            yield 2
+
+    kept: list[Generator[int]] = []
+
+    def first_request(_environ: object, _start: object) -> list[bytes]:
+        with farthing.attribute(feature="outer"):
+            kept.append(producer())
+            next(kept[0])
+            assert tags() == {"feature": "outer", "tenant": "acme"}
+        assert tags() == {}
+        kept.append(producer())
+        next(kept[1])
+        return []
+
+    AttributionMiddleware(first_request)({}, None)
+    assert tags() == {}
+    with farthing.attribute(feature="next"):
+        for each in kept:
+            each.close()
+        assert tags() == {"feature": "next"}
+    assert tags() == {}
+
+
+def test_a_generator_that_is_closed_inside_another_block_takes_nothing_of_it_along() -> None:
+    """The garbage collector closes one wherever it happens to run."""
+
+    def producer() -> Generator[int]:
+        with farthing.attribute(feature="producer"):
+            yield 1
+
+    with farthing.attribute(team="growth"):
+        left = producer()
+        next(left)
+        with farthing.attribute(tenant="acme"):
+            left.close()
+            assert tags()["tenant"] == "acme"
+    assert tags() == {}
 
 
 def test_carry_takes_the_context_to_a_thread() -> None:

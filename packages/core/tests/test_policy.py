@@ -64,6 +64,8 @@ def test_values_are_written_one_way(name: str, written: object, expected: str) -
         ({"a": 1}, "not-text"),
         (object(), "not-text"),
         ("a\nb", "not-printable"),
+        ("a\x80b", "not-printable"),
+        ("a\ud800b", "not-printable"),
     ],
 )
 def test_what_is_no_tag_becomes_a_marker(value: object, reason: str) -> None:

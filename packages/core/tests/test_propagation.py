@@ -8,12 +8,16 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace import TracerProvider
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
 import farthing
 from farthing.counting import counters
@@ -23,6 +27,8 @@ from farthing.integrations.wsgi import AttributionMiddleware as WsgiMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+
+    from starlette.requests import Request
 
 
 def tags() -> dict[str, object]:
@@ -162,6 +168,30 @@ def test_pools_carry_the_tags_of_who_submits() -> None:
 async def serve(app: Any, scope: Mapping[str, Any]) -> None:
     """Serve one connection without a server."""
     await app(scope, None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/public/chat/7", "public/chat/{id}"),
+        ("/internal/chat/7", "internal/chat/{id}"),
+        ("/of/chat/chat/7", "of/{customer}/chat/{id}"),
+        ("/chat/7", "chat/{id}"),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/behind"])
+async def test_a_mounted_application_keeps_its_place_in_the_route(path: str, route: str, root: str) -> None:
+    """Two applications of one shape are two routes, and a rule for api/public/* must find its own."""
+
+    async def tell(_request: Request) -> JSONResponse:
+        return JSONResponse(tags())
+
+    chat = Route("/chat/{id}", tell)
+    mounts = [Mount(at, routes=[chat]) for at in ("/public", "/internal", "/of/{customer}")]
+    application = AttributionMiddleware(Starlette(routes=[*mounts, chat]))
+    transport = httpx.ASGITransport(application, root_path=root)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        assert (await client.get(f"{root}{path}")).json() == {"route": route}
 
 
 async def test_asgi_route_is_known_once_the_framework_has_routed() -> None:

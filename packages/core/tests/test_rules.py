@@ -407,6 +407,53 @@ def test_the_file_is_read_again_without_a_restart(caplog: pytest.LogCaptureFixtu
         assert "cannot be read" in caplog.text
 
 
+def test_a_policy_that_refuses_everything_can_be_mended() -> None:
+    """Where no call goes out there is no event, and only the worker reads the file again."""
+    path = Path("farthing.toml")
+    path.write_text('[policy.environments."*"]\nrequired = ["feature"]\nwhen_missing = "reject"', encoding="utf-8")
+    with pytest.raises(farthing.AttributionError):
+        farthing.require()
+    path.write_text("", encoding="utf-8")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            farthing.require()
+        except farthing.AttributionError:
+            time.sleep(0.1)
+        else:
+            break
+    farthing.require()
+
+
+def test_a_key_in_the_file_is_not_repeated_in_the_log() -> None:
+    """The sentence about a file that cannot be used is logged where the file is read again."""
+    text = '[policy.environments."*".defaults]\nteam = "sk-proj-0123456789abcdefghij"'
+    Path("farthing.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(farthing.ConfigurationError, match=r"'sk-p\.\.\.' looks like a key") as refused:
+        farthing.configure()
+    assert "0123456789" not in str(refused.value)
+
+
+def test_a_value_that_was_refused_is_not_called_missing() -> None:
+    """Who sent one would look for it on the way, and not at it."""
+    for sent, said in (("a@b.example", "looks like an e-mail address"), ("x" * 300, "longer than max_length")):
+        expected = pytest.raises(farthing.AttributionError, match=f"feature was sent, but its value .*{said}")
+        with expected as refused, farthing.attribute(feature=sent):
+            farthing.require("feature")
+        assert refused.value.problems == ("feature:missing",)
+
+
+def test_a_rename_that_has_not_begun_changes_nothing_yet() -> None:
+    """What is shown, refused or written for a provider before the first call would go by next year's names."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=2)).date()
+    rename = {"dimension": "feature", "from": "mailer", "to": "email-generator", "on": tomorrow}
+    policy = Policy(document=PolicyDocument.model_validate({"renames": [rename]}))
+    layers = [Layer("call", {"feature": "mailer"}, strict=True)]
+    assert policy.resolve(layers).attribution.feature == "mailer"
+    assert policy.resolve(layers, day=tomorrow).attribution.feature == "email-generator"
+    assert policy.resolve(layers).attribution.feature == "mailer"
+
+
 def test_a_changed_file_is_no_contradiction() -> None:
     """Two modules that call configure() alike must not quarrel because the file changed between them."""
     Path("farthing.toml").write_text("", encoding="utf-8")

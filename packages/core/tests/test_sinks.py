@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import farthing
 from farthing import setup
 from farthing.meter import Finish
+from farthing.sinks.ledger import LedgerSink
 from farthing.testing import capture, read_calls
 from farthing.testing.receiver import OtlpReceiver, ReceivedSpan
 
@@ -258,6 +259,35 @@ def test_a_ledger_line_fits_the_published_schema_and_reads_back() -> None:
         assert farthing.Call.model_validate_json(line) == recorded
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         check_required(parsed)
+
+
+@pytest.mark.parametrize("place", ["tag", "model"])
+def test_text_that_is_no_utf8_takes_no_call_along(place: str) -> None:
+    """JSON can spell half a surrogate pair, and one such name would cost every bill of its batch."""
+    broken = "gpt-\ud800"
+    with capture() as found:
+        call(1)
+        with farthing.attribute(team=broken if place == "tag" else "growth"):
+            call(2, model=broken if place == "model" else "gpt-4o")
+        call(3)
+        assert [each.team for each in (recorded.attribution for recorded in found.calls)] == [
+            None,
+            "__invalid__" if place == "tag" else "growth",
+            None,
+        ]
+        assert found.health.ledger_written == 3
+        assert found.health.faults == {}
+
+
+def test_a_call_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
+    """A ledger takes what it can, and counts what it cannot."""
+    with capture() as found:
+        call()
+        (recorded,) = found.calls
+    ledger = LedgerSink(tmp_path / "own")
+    ledger.write([recorded, recorded.model_copy(update={"finish_reason": "\ud800"}), recorded])
+    assert (ledger.written, ledger.failed) == (2, 1)
+    ledger.close()
 
 
 def check_required(parsed: dict[str, Any]) -> None:

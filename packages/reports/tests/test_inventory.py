@@ -53,6 +53,11 @@ def plain(unknown, crew: Crew):
             ll.embedding(model="x")
     chain.invoke({}, config={"callbacks": [handler]})
     chain.stream({})
+    bound = chain.with_config(callbacks=[handler])
+    bound.invoke({})
+    chain.batch([{}], unknown)
+    ask = ll.completion
+    ask(model="x")
     crew.kickoff()
     boto3.client("bedrock-runtime").converse(modelId="x")
     unknown.chat.completions.create(model="x")
@@ -78,7 +83,10 @@ def test_calls_are_found_by_syntax_and_told_apart() -> None:
         ("plain", "litellm", "no", True),
         ("plain.later", "litellm", "no", False),
         ("plain", "langchain", "yes", False),
+        ("plain", "langchain", "no", False),
         ("plain", "langchain", "yes", False),
+        ("plain", "langchain", "yes", False),
+        ("plain", "litellm", "no", False),
         ("plain", "crewai", "no", False),
         ("plain", "bedrock", "no", False),
         ("plain", "openai", "no", False),

@@ -382,7 +382,7 @@ def _scopes(run: Run) -> tuple[Scope, ...]:
             found.append(
                 Scope(
                     kind=scope.scope_kind,
-                    name=scope.name,
+                    name=_text(scope.name) or "",
                     span_id=scope.span.span_id,
                     started_at=_moment(scope.started_ns),
                 )
@@ -398,11 +398,14 @@ def _price_context(finish: Finish, reading: UsageReading) -> dict[str, str]:
 
 
 def _text(value: object) -> str | None:
-    """Let a name through as text of bounded length; frameworks put objects, lists and worse where a name should be."""
+    """Let a name through as text of bounded length; frameworks put objects, lists and worse where a name should be.
+
+    JSON can spell half a surrogate pair, which no file and no exporter takes: it becomes a question mark.
+    """
     if value is None or value == "":
         return None
-    text = value if isinstance(value, str) else str(value)
-    return text[:_MAX_NAME]
+    text = (value if isinstance(value, str) else str(value))[:_MAX_NAME]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _day(run: Run) -> date:

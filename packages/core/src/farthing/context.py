@@ -87,16 +87,24 @@ def enter_request(tags: Mapping[str, object], *, route: Callable[[], str | None]
     Raises:
         Nothing.
     """
-    outer = _frame.get()
+    outer, owner = _frame.get(), object()
     merged = {**(NOTHING if outer is None else outer.tags), **tags}
-    frame = _Frame(MappingProxyType(merged), outer, None, None if "route" in tags else route)
-    _frame.set(frame)
+    _frame.set(_Frame(MappingProxyType(merged), outer, owner, None if "route" in tags else route))
+    return functools.partial(_leave, owner)
 
-    def leave() -> None:
-        if _frame.get() is frame:
-            _frame.set(outer)
 
-    return leave
+def _leave(owner: object, *, closed: bool = False) -> None:
+    """Go back to what was in force before an owner's block, also out of blocks inside it that nobody left.
+
+    Such a block is that of a generator which was read half-way: left in force, its tags would be those of the next
+    request that the thread serves. In a foreign context there is no block of the owner, and nothing to change; a
+    generator that is closed (by whom, and inside which other block, is chance) takes no block along but its own.
+    """
+    top = frame = _frame.get()
+    while frame is not None and frame.owner is not owner:
+        frame = frame.outer
+    if frame is not None and (frame is top or not closed):
+        _frame.set(frame.outer)
 
 
 class attribute:  # noqa: N801 - reads as a verb in a with statement, as contextlib's own do
@@ -171,10 +179,7 @@ class attribute:  # noqa: N801 - reads as a verb in a with statement, as context
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        frame = _frame.get()
-        # A generator closed by the garbage collector leaves in a foreign context: that one is not ours to change.
-        if frame is not None and frame.owner is self:
-            _frame.set(frame.outer)
+        _leave(self, closed=kind is GeneratorExit)
 
     async def __aenter__(self) -> None:
         self.__enter__()

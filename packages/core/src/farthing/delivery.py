@@ -87,6 +87,15 @@ class Delivery:
         if self._thread is None:
             self._ensure_thread()
 
+    def begin(self) -> None:
+        """Start the worker before there is an event for it: it also reads a changed policy.
+
+        Raises:
+            Nothing.
+        """
+        if self._thread is None:
+            self._ensure_thread()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything submitted so far was handled.
 

@@ -9,10 +9,11 @@ from farthing.errors import AttributionError, ConfigurationError
 from farthing.guard import log
 from farthing.policy import Layer, Policy
 from farthing.policy.cardinality import Cardinality
+from farthing.policy.decision import lacking
 from farthing.policy.values import MARKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date
 
     from farthing.counting import Counters
@@ -112,10 +113,21 @@ class Rules:
         weakest: The tags of the process.
         enforce: Whether `reject` may refuse; False makes it a warning.
         counters: Where refusals are counted.
+        on_refusal: Called before a refusal is raised: a process whose every call is refused has no event that would
+            start the worker, and only the worker reads a policy that was mended.
     """
 
-    def __init__(self, *, policy: Policy, weakest: tuple[Layer, ...], enforce: bool, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        weakest: tuple[Layer, ...],
+        enforce: bool,
+        counters: Counters,
+        on_refusal: Callable[[], None],
+    ) -> None:
         self._counters = counters
+        self._on_refusal = on_refusal
         self._cardinality = Cardinality()
         self._told: set[str] = set()
         self.replace(policy, weakest, enforce=enforce)
@@ -188,17 +200,18 @@ class Rules:
             if name is None:
                 found[written] = ("undeclared", f"{written!r} is no dimension; declare it in extra_dimensions")
             elif values.get(name) in (None, *MARKERS):
-                found.setdefault(name, ("missing", f"{name} is missing; require() asks for it"))
+                found.setdefault(name, ("missing", f"{lacking(name, verdict.violations)}; require() asks for it"))
         if not found:
             return
+        self._on_refusal()
         for name, (reason, _) in found.items():
             self._counters.add("refused", f"{name}:{reason}")
         example = ", ".join(f'{name}="..."' for name in found)
         pairs = ", ".join(f'"{name}": "..."' for name in found)
-        sentences = ". ".join(sentence for _, sentence in found.values())
+        sentences = " ".join(said if said.endswith(("?", ".")) else f"{said}." for _, said in found.values())
         way = how.replace("{example}", example).replace("{pairs}", pairs)
         raise AttributionError(
-            f"refused before anything was sent: {sentences}. {way}",
+            f"refused before anything was sent: {sentences} {way}",
             problems=tuple(f"{name}:{reason}" for name, (reason, _) in found.items()),
         )
 

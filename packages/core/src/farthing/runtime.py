@@ -103,6 +103,7 @@ class Runtime:
             weakest=_weakest(settings),
             enforce=settings.enforce,
             counters=self.counters,
+            on_refusal=lambda: self.delivery.begin(),  # noqa: PLW0108 - made below
         )
         self.watch: Final = PolicyWatch(settings_file(), reload=self._reload, counters=self.counters)
         self._lookout: Final = Lookout(self.counters)

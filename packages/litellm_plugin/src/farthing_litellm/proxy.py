@@ -10,7 +10,7 @@ where nobody says better. Where the policy says reject, a request that lacks a t
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from farthing.errors import AttributionError
 from farthing.guard import guarded
@@ -18,8 +18,12 @@ from farthing.setup import get_meter
 from farthing_litellm import extract, refusing
 from farthing_litellm.logger import FarthingLogger
 
+if TYPE_CHECKING:
+    from farthing.policy import Policy
+
 __all__ = ["logger"]
 
+_PASSED_THROUGH: Final = "pass_through_endpoint"
 _MODEL_CALLS: Final = frozenset(
     {
         "completion",
@@ -38,7 +42,7 @@ _MODEL_CALLS: Final = frozenset(
         "generate_content",
         "generate_content_stream",
         "ocr",
-        "pass_through_endpoint",
+        _PASSED_THROUGH,
     }
 )
 """LiteLLM's call types that reach a model, without the `a` of the async ones; files and batches are let through."""
@@ -53,8 +57,8 @@ class Farthing_PROXY_Logger(FarthingLogger):  # noqa: N801 - LiteLLM looks for `
 
     async def async_pre_call_hook(
         self,
-        user_api_key_dict: object,  # noqa: ARG002 - LiteLLM calls by keyword; what it holds is in the metadata, too
-        cache: object,  # noqa: ARG002 - as above
+        user_api_key_dict: object,
+        cache: object,  # noqa: ARG002 - LiteLLM calls by keyword
         data: dict[str, Any],
         call_type: object,
     ) -> None:
@@ -63,51 +67,69 @@ class Farthing_PROXY_Logger(FarthingLogger):  # noqa: N801 - LiteLLM looks for `
         Raises:
             ProxyException: Status 400, with what is missing and how to send it.
         """
-        refused = self._refused(data, call_type)
+        refused = self._refused(data, call_type, user_api_key_dict)
         if refused is not None:
             raise refused
 
     @guarded
-    def _refused(self, data: dict[str, Any], call_type: object) -> Exception | None:
-        meter = get_meter()
-        kind = str(getattr(call_type, "value", call_type))
-        if meter is None or not meter.enforcing or not {kind, kind.removeprefix("a")} & _MODEL_CALLS:
-            return None
-        try:
-            refusing.require(meter, extract.before_setup(data), [self.tags])
-        except AttributionError as error:
-            return _as_answer(error, self._headers_for(error))
-        return None
-
-    @staticmethod
-    def _headers_for(error: AttributionError) -> list[str]:
-        """Name the headers that would have carried what is missing."""
+    def _refused(self, data: dict[str, Any], call_type: object, owner: object) -> Exception | None:
         meter = get_meter()
         policy = None if meter is None else meter.policy
-        if policy is None or not policy.document.gateway.trust_headers:
-            return []
-        wanted = {problem.partition(":")[0] for problem in error.problems} - policy.locked
-        headers = policy.document.gateway.headers
-        return [header for header, written in headers.items() if policy.dimension(written) in wanted]
+        kind = str(getattr(call_type, "value", call_type))
+        if meter is None or policy is None or not meter.enforcing or not {kind, kind.removeprefix("a")} & _MODEL_CALLS:
+            return None
+        passed_through = kind == _PASSED_THROUGH
+        asked = {"metadata": _of_key(owner)} if passed_through else data
+        try:
+            refusing.require(meter, extract.before_setup(asked), [self.tags])
+        except AttributionError as error:
+            return _as_answer(error, policy, passed_through=passed_through)
+        return None
 
 
-def _as_answer(error: AttributionError, headers: list[str]) -> Exception:
+def _of_key(owner: object) -> dict[str, object]:
+    """Give what is known of a key, as LiteLLM writes it into the metadata of every request but those passed through.
+
+    Of one that is passed through LiteLLM shows no headers, and its body is the provider's own.
+    """
+    names = ("metadata", "team_metadata", "team_alias", "team_id", "end_user_id", "user_id")
+    return {"user_api_key": None, **{f"user_api_key_{name}": getattr(owner, name, None) for name in names}}
+
+
+def _as_answer(error: AttributionError, policy: Policy, *, passed_through: bool) -> Exception:
     """Make the answer that the proxy gives in the shape of the endpoint that was asked."""
     from litellm.proxy._types import ProxyException  # noqa: PLC0415 - the proxy's own packages are there only in a proxy
 
     names = [problem.partition(":")[0] for problem in error.problems]
     sentences = str(error).partition(" Send it with ")[0]
-    body = ", ".join(f'"{name}": "..."' for name in names)
-    ways = f'Send it in the body as "metadata": {{{body}}} ("litellm_metadata" for /v1/responses and /v1/messages)'
-    if headers:
-        ways += f", or as header {', '.join(headers)}"
+    locked = frozenset(names) if passed_through else policy.locked
     make: Any = ProxyException
-    return make(
-        message=f"{sentences} {ways}, or have it put on the metadata of your key or team.",
+    answer: Any = make(
+        message=f"{sentences} {_ways(names, policy, locked=locked)}",
         type="invalid_request_error",
         param=f"metadata.{names[0]}" if names else None,
         code=400,
     )
+    answer.status_code = 400  # what /v1/completions reads in place of the code; without it that endpoint says 500
+    return answer
+
+
+def _ways(names: list[str], policy: Policy, *, locked: frozenset[str]) -> str:
+    """Say how a caller can send what is wrong or missing, and what is not the caller's to send."""
+    own = [name for name in names if name not in locked]
+    keys = [name for name in names if name in locked]
+    said: list[str] = []
+    if own:
+        body = ", ".join(f'"{name}": "..."' for name in own)
+        way = f'Send it in the body as "metadata": {{{body}}} ("litellm_metadata" for /v1/responses and /v1/messages)'
+        gateway = policy.document.gateway
+        headers = [header for header, written in gateway.headers.items() if policy.dimension(written) in own]
+        if headers and gateway.trust_headers:
+            way += f", or as header {', '.join(headers)}"
+        said.append(f"{way}, or have it put on the metadata of your key or team.")
+    if keys:
+        said.append(f"Only your key or its team can say {' and '.join(keys)} here: have it put on their metadata.")
+    return " ".join(said)
 
 
 logger: Final = Farthing_PROXY_Logger()

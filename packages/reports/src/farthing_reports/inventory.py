@@ -22,6 +22,8 @@ __all__ = ["CallSite", "Unreadable", "inventory"]
 _SKIPPED: Final = ("node_modules", "site-packages", "__pycache__", "build", "dist", "venv", "env")
 
 _CALLBACKS: Final = {"langchain": "FarthingHandler", "crewai": "FarthingListener", "litellm": "FarthingLogger"}
+_UNSEEN: Final = "unseen"
+"""Something is given to the call that a callback may be in; it is believed where the file makes one."""
 _PROCESS_WIDE: Final = frozenset({"litellm", "crewai"})
 _BLOCKS: Final = ("attribute", "resume")
 
@@ -81,13 +83,12 @@ def inventory(root: Path) -> tuple[list[CallSite], list[Unreadable]]:
 
 def _settled(site: CallSite, file: _File, installed: set[str]) -> CallSite:
     """Decide whether a callback reaches a call, now that every file is known."""
-    if site.callback == "yes":
-        return site
     library = site.library
-    if library in file.callbacks:
-        return site._replace(callback="yes")
-    if library in _PROCESS_WIDE and library in installed:
-        return site._replace(callback="elsewhere")
+    if library in _PROCESS_WIDE:
+        where = "yes" if library in file.callbacks else "elsewhere" if library in installed else "no"
+        return site if site.callback == "yes" else site._replace(callback=where)
+    if site.callback == _UNSEEN:
+        return site._replace(callback="yes" if library in file.callbacks else "no")
     return site
 
 
@@ -194,7 +195,8 @@ class _File(ast.NodeVisitor):
         given = any(
             keyword.arg in {"config", "callbacks"} and self._has_handler(keyword.value) for keyword in node.keywords
         )
-        given = given or any(self._has_handler(each) for each in node.args)
+        given = given or any(self._has_handler(each) for each in (*node.args, node.func))
+        passed = len(node.args) > 1 or any(keyword.arg in {"config", "callbacks", None} for keyword in node.keywords)
         self.sites.append(
             CallSite(
                 path=self.path,
@@ -202,7 +204,7 @@ class _File(ast.NodeVisitor):
                 function=".".join(self._functions) or "<module>",
                 library=library,
                 call=name,
-                callback="yes" if given else "no",
+                callback="yes" if given else _UNSEEN if passed else "no",
                 attributed=self._blocks > 0,
             )
         )
@@ -228,6 +230,8 @@ class _File(ast.NodeVisitor):
             return
         if library is not None:
             self._origin[name] = library
+            if isinstance(value, ast.Attribute):  # ask = litellm.completion: called by another name, and the same
+                self._modules[name] = _dotted(value) or name
         if self._has_handler(value):
             self._handlers.add(name)
 

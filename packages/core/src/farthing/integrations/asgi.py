@@ -82,8 +82,16 @@ def _route(scope: Scope) -> str | None:
             return None
         path = _unfilled(str(scope.get("path", "")), scope.get("path_params") or {})
         return path.strip("/") or "/"
-    prefix = str(scope.get("app_root_path") or "")
-    return f"{prefix}{path}".strip("/") or "/"
+    return f"{_mounted_at(scope, path)}{path}".strip("/") or "/"
+
+
+def _mounted_at(scope: Scope, path: str) -> str:
+    """Give where a mounted application stands: Starlette adds it to the root path, whose own part it keeps beside."""
+    if "app_root_path" not in scope:
+        return ""
+    prefix = str(scope.get("root_path") or "").removeprefix(str(scope["app_root_path"] or ""))
+    parameters: Mapping[str, object] = scope.get("path_params") or {}
+    return _unfilled(prefix, {name: value for name, value in parameters.items() if f"{{{name}}}" not in path})
 
 
 def _unfilled(path: str, parameters: Mapping[str, object]) -> str:

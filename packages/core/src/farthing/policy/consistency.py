@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from farthing.errors import ConfigurationError
+from farthing.policy.values import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,15 +14,6 @@ if TYPE_CHECKING:
     from farthing.policy.decision import Policy
 
 __all__ = ["refuse_contradictions"]
-
-_REASONS: Final = {
-    "email": "looks like an e-mail address",
-    "secret": "looks like a key",
-    "phone": "looks like a phone number",
-    "free-text": "looks like a sentence",
-    "too-long": "is longer than max_length",
-    "not-printable": "holds characters that cannot be printed",
-}
 
 
 def refuse_contradictions(policy: Policy) -> None:
@@ -41,7 +33,9 @@ def refuse_contradictions(policy: Policy) -> None:
             continue
         _, problem = policy.read(name, value)
         if problem is not None and problem not in {"filled-in", "no-hash-key"}:
-            raise ConfigurationError(f"{place}: {value!r} {_why(policy, name, value, problem)}")
+            # This sentence goes into a log where a file that changed is refused.
+            shown = value if problem != "secret" else f"{value[:4]}..."
+            raise ConfigurationError(f"{place}: {shown!r} {_why(policy, name, value, problem)}")
 
 
 def _own_values(policy: Policy) -> Iterator[tuple[str, str, str]]:
@@ -60,7 +54,7 @@ def _own_values(policy: Policy) -> Iterator[tuple[str, str, str]]:
 
 def _why(policy: Policy, name: str, value: str, problem: str) -> str:
     if problem != "unlisted":
-        return f"{_REASONS.get(problem, 'cannot be a tag')}, so no call could carry it; write another name"
+        return f"{REASONS.get(problem, 'cannot be a tag')}, so no call could carry it; write another name"
     listed = sorted(policy.vocabulary.listed(name) or ())
     close = difflib.get_close_matches(value, listed, n=1)
     meant = f"did you mean {close[0]!r}?" if close else f"add it to policy.dimensions.{name}.values."

@@ -17,6 +17,7 @@ from farthing.policy.values import (
     INVALID,
     MARKERS,
     MAX_LENGTH,
+    REASONS,
     as_text,
     found_by_guards,
     hashed,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import date
 
-__all__ = ["Layer", "Policy", "Refusal", "Verdict"]
+__all__ = ["Layer", "Policy", "Refusal", "Verdict", "lacking"]
 
 _CACHE_SIZE: Final = 4096
 _NO_RULES: Final = DimensionRules()
@@ -131,7 +132,7 @@ class Policy:
             Nothing.
         """
         layers = tuple(layers)
-        if self.vocabulary.is_dated and day != self._day:
+        if self.vocabulary.is_dated:
             day = day or datetime.now(UTC).date()
             if day != self._day:
                 self._verdicts, self._day = {}, day
@@ -328,7 +329,7 @@ class Policy:
                         strongest[known] = action, place
         for name, (action, place) in strongest.items():
             found.violations.append(f"{name}:missing")
-            found.complain(name, "missing", action, f"{name} is missing; {place} requires it")
+            found.complain(name, "missing", action, f"{lacking(name, found.violations)}; {place} requires it")
 
     def _requirements(
         self, where: str, rules: EnvironmentRules, values: Mapping[str, str]
@@ -378,6 +379,17 @@ class _Findings:
 
 _MANY_LISTED: Final = 500
 _STRENGTH: Final = {"mark": 0, "warn": 1, "reject": 2}
+
+
+def lacking(name: str, violations: Iterable[str]) -> str:
+    """Say that a dimension has no value: none was sent, or what was sent cannot be a tag.
+
+    Raises:
+        Nothing.
+    """
+    problems = (problem for each, _, problem in (said.partition(":") for said in violations) if each == name)
+    why = next((REASONS[problem] for problem in problems if problem in REASONS), None)
+    return f"{name} is missing" if why is None else f"{name} was sent, but its value {why} and cannot be a tag"
 
 
 def _quoted(name: str) -> str:

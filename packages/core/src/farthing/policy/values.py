@@ -23,6 +23,7 @@ __all__ = [
     "MAX_LENGTH",
     "OPAQUE",
     "OVERFLOW",
+    "REASONS",
     "as_text",
     "found_by_guards",
     "hashed",
@@ -41,9 +42,22 @@ OPAQUE: Final = frozenset({"user_id", "session_id", "job_id"})
 """Ids of somebody else's: written as they come, never lower-cased."""
 MARKERS: Final = frozenset({INVALID, OVERFLOW})
 
+REASONS: Final = {
+    "email": "looks like an e-mail address",
+    "secret": "looks like a key",
+    "phone": "looks like a phone number",
+    "free-text": "looks like a sentence",
+    "too-long": "is longer than max_length",
+    "not-printable": "holds characters that cannot be printed",
+    "not-text": "is neither a text nor a number",
+    "no-hash-key": "is to be hashed, and there is no key for it",
+}
+"""Why a value is replaced by INVALID, in words."""
+
 _SPACES: Final = re.compile(r"[\s_]+")
 _ROUTE_SPACES: Final = re.compile(r"\s+")
-_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]+")
+_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+"""Half a surrogate pair is no text that could be written anywhere."""
 
 _EMAIL: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[a-z]{2,}", re.IGNORECASE)
 _SECRET: Final = re.compile(

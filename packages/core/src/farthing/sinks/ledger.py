@@ -79,13 +79,21 @@ class LedgerSink:
         Raises:
             OSError: The folder or file cannot be written; the batch waits in memory.
         """
-        lines = [call.model_dump_json().encode() + b"\n" for call in calls]
+        lines = [line for call in calls if (line := self._line(call)) is not None]
         if not self._held and time.monotonic() >= self._retry_at:
             self._append(lines)
         else:
             self._hold(lines)
             if time.monotonic() >= self._retry_at:
                 self.retry()
+
+    def _line(self, call: Call) -> bytes | None:
+        """Write a Call as a line; one that cannot be written is counted, and takes no other along."""
+        try:
+            return call.model_dump_json().encode() + b"\n"
+        except ValueError:  # pydantic's own for text that is no UTF-8
+            self.failed += 1
+            return None
 
     def retry(self) -> None:
         """Write what waits.
