@@ -60,3 +60,23 @@ def test_work_that_hangs_is_not_waited_for_and_is_counted() -> None:
     assert not never.is_set()
     assert counters.by_reason("dropped")["process-ended:call"] >= 700  # what is in hand may still be written
     never.set()
+
+
+def test_one_long_step_is_waited_for_while_it_computes() -> None:
+    """The first batch loads prices and SDK: on a starved machine nothing is finished for a long while."""
+    handled: list[Event] = []
+    counters = Counters()
+
+    def handle(events: list[Event]) -> None:
+        until = time.thread_time() + 2.0
+        while time.thread_time() < until:
+            sum(range(1_000))
+        handled.extend(events)
+
+    made = delivery(handle, counters)
+    run: Any = object()
+    for _ in range(7):
+        made.submit("call", run)
+    made.stop(0.0)
+    assert len(handled) == 7
+    assert counters.by_reason("dropped") == {}

@@ -65,6 +65,7 @@ class Delivery:
         self._in_hand = 0
         self._held_for_fork = False
         self._thread: threading.Thread | None = None
+        self._clock: int | None = None
         self._stopping = False
         self._pid = os.getpid()
 
@@ -111,10 +112,10 @@ class Delivery:
         is, and the process too if that is in native code.
         """
         flushed = self.flush(timeout)
-        waiting = self._unfinished()
-        while not flushed and waiting:
+        seen = self._progress()
+        while not flushed and self._unfinished():
             flushed = self.flush(_PROGRESS_SECONDS)
-            if waiting <= (waiting := self._unfinished()):
+            if seen == (seen := self._progress()):
                 break
         self._stopping = True
         self._wake.put(None)
@@ -125,6 +126,17 @@ class Delivery:
             if not isinstance(item, threading.Event):
                 self._counters.add("dropped", f"process-ended:{item[0]}")
         return flushed
+
+    def _progress(self) -> tuple[int, float]:
+        """Give what changes while the worker gets on: what it finished, and the processor time that it had.
+
+        Its first batch loads prices and SDK, which takes many seconds on a machine that has no time for it.
+        """
+        seconds = 0.0
+        if self._clock is not None:
+            with suppress(OSError):  # the thread is gone
+                seconds = time.clock_gettime(self._clock)
+        return self._unfinished(), seconds
 
     def _unfinished(self) -> int:
         return self._in_hand + sum(not isinstance(item, threading.Event) for item in tuple(self._queue))
@@ -160,6 +172,8 @@ class Delivery:
         return True
 
     def _work(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):  # elsewhere what is finished has to do
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         last_tick = time.monotonic()
         while True:
             with suppress(Empty):
