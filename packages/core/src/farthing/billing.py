@@ -166,6 +166,7 @@ class Billing:
                 yield from self._settle(inner)  # it may itself have begun a layer that told all
 
     def _open_scope(self, run: Run) -> None:
+        run.name = _text(run.name) or ""
         name = f"{run.operation} {run.name}" if run.name else run.operation
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if run.name:
@@ -206,7 +207,7 @@ class Billing:
 
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
-        provider = canonical_provider(finish.provider or run.provider)
+        provider = canonical_provider(_text(finish.provider or run.provider))
         try:
             reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
             cost, usage, guessed = self._cost(run, finish, provider, reading)
@@ -398,11 +399,14 @@ def _price_context(finish: Finish, reading: UsageReading) -> dict[str, str]:
 
 
 def _text(value: object) -> str | None:
-    """Let a name through as text of bounded length; frameworks put objects, lists and worse where a name should be."""
+    """Let a name through as text of bounded length; frameworks put objects, lists and worse where a name should be.
+
+    Half a surrogate pair, which JSON may spell and no UTF-8 can hold, becomes a question mark.
+    """
     if value is None or value == "":
         return None
-    text = value if isinstance(value, str) else str(value)
-    return text[:_MAX_NAME]
+    text = (value if isinstance(value, str) else str(value))[:_MAX_NAME]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _day(run: Run) -> date:

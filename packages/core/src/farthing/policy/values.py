@@ -43,7 +43,7 @@ MARKERS: Final = frozenset({INVALID, OVERFLOW})
 
 _SPACES: Final = re.compile(r"[\s_]+")
 _ROUTE_SPACES: Final = re.compile(r"\s+")
-_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]+")
+_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+")  # nor half a surrogate pair, which no UTF-8 can hold
 
 _EMAIL: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[a-z]{2,}", re.IGNORECASE)
 _SECRET: Final = re.compile(
