@@ -386,3 +386,19 @@ def test_the_ledger_holds_what_comes_from_outside_of_utf_8(tmp_path: Path, monke
     call()
     assert farthing.flush(20)
     assert [each.service_name for each in read_calls(tmp_path)] == ["shop?"]
+
+
+def test_an_endpoint_that_is_none_is_told_and_flush_does_not_call_it_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address without its scheme is a frequent slip: the ledger goes on, and so does the signal that is right."""
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4318/v1/traces")
+        farthing.configure(ledger=str(tmp_path))
+        call()
+        assert farthing.flush(20) is False
+        assert any(point.metric == "farthing.calls" for batch in receiver.batches for point in batch)
+    assert "is no HTTP URL; write e.g. http://localhost:4318" in (farthing.health().last_error or "")
+    assert [record.message.count("write e.g. http://localhost:4318") for record in caplog.records] == [1]
+    assert len(read_calls(tmp_path)) == 1
