@@ -28,6 +28,7 @@ _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
 _FORK_SECONDS: Final = 5.0
+_LONGEST_FORK_SECONDS: Final = 60.0
 _PROGRESS_SECONDS: Final = 2.0
 
 
@@ -64,6 +65,7 @@ class Delivery:
         self._busy = threading.Lock()
         self._in_hand = 0
         self._held_for_fork = False
+        self._fork_waits = False
         self._thread: threading.Thread | None = None
         self._clock: int | None = None
         self._stopping = False
@@ -144,12 +146,20 @@ class Delivery:
     def before_fork(self) -> None:
         """Let the worker come to rest, so that a child is not born with locks held by a thread that it does not have.
 
-        Locks of imports among them: the first batch loads the SDK and the prices.
+        Locks of imports among them: the first batch loads the SDK and the prices. A child that is born meanwhile never
+        gets to export, so a worker that computes is waited for, and one that stands still is not.
         """
-        self._held_for_fork = self._busy.acquire(timeout=_FORK_SECONDS)
+        self._fork_waits = True
+        until = time.monotonic() + _LONGEST_FORK_SECONDS
+        seen = self._progress()
+        while not (held := self._busy.acquire(timeout=_FORK_SECONDS)):
+            if seen == (seen := self._progress()) or time.monotonic() > until:
+                break
+        self._held_for_fork = held
 
     def after_fork_in_parent(self) -> None:
         """Let the worker go on."""
+        self._fork_waits = False
         if self._held_for_fork:
             self._held_for_fork = False
             self._busy.release()
@@ -211,6 +221,8 @@ class Delivery:
             self._in_hand = 0
 
     def _safely(self, step: Callable[[], None]) -> None:
+        if self._fork_waits:
+            time.sleep(_GATHER_SECONDS)  # a lock is not fair, and there may be a long queue
         with self._busy:
             try:
                 step()
