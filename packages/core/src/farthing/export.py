@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
@@ -91,8 +92,9 @@ class Telemetry:
         self._metrics: Shipper | None = None
         if self.destination("TRACES") is not None:
             # The SDK imports this, and it refuses to be imported once the process is ending: a script that is over
-            # before the worker had its turn would export nothing.
-            import_module("concurrent.futures.thread")
+            # before the worker had its turn would export nothing. Where it is ending already, there is the ledger.
+            with suppress(RuntimeError):
+                import_module("concurrent.futures.thread")
 
     def destination(self, signal: str) -> str | None:
         """Give the URL that our own exporter sends a signal to, or None where we have none."""
