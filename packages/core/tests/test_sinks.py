@@ -402,3 +402,16 @@ def test_an_endpoint_that_is_none_is_told_and_flush_does_not_call_it_sent(
     assert "is no HTTP URL; write e.g. http://localhost:4318" in (farthing.health().last_error or "")
     assert [record.message.count("write e.g. http://localhost:4318") for record in caplog.records] == [1]
     assert len(read_calls(tmp_path)) == 1
+
+
+def test_folders_above_the_ledger_are_private_too(tmp_path: Path) -> None:
+    """A umask that allows everything must not let others rename the ledger away from above."""
+    before = os.umask(0)
+    try:
+        farthing.configure(ledger=str(tmp_path / "state" / "farthing" / "ledger"))
+        call()
+        assert farthing.flush(20)
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "state", tmp_path / "state" / "farthing", tmp_path / "state" / "farthing" / "ledger"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3
