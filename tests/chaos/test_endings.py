@@ -107,6 +107,20 @@ def test_sigterm(world: World, handled: str) -> None:
     world.check()
 
 
+def test_the_first_call_comes_when_the_main_thread_is_done(world: World) -> None:
+    """A thread may go on after it: the interpreter is ending by then, and refuses what the SDK needs."""
+    script = """
+import threading
+def late():
+    time.sleep(0.5)
+    spend(invoice, 0, 20, 0)
+threading.Thread(target=late).start()
+"""
+    end(world.start_script(script))
+    assert world.invoiced.total() == 20
+    assert world.recorded == world.invoiced
+
+
 def test_sigterm_can_be_left_alone(world: World) -> None:
     """Who switches the handler off gets the signal's own behaviour back."""
     process = world.start_script(

@@ -60,3 +60,67 @@ def test_work_that_hangs_is_not_waited_for_and_is_counted() -> None:
     assert not never.is_set()
     assert counters.by_reason("dropped")["process-ended:call"] >= 700  # what is in hand may still be written
     never.set()
+
+
+def test_one_long_step_is_waited_for_while_it_computes() -> None:
+    """The first batch loads prices and SDK: on a starved machine nothing is finished for a long while."""
+    handled: list[Event] = []
+    counters = Counters()
+
+    def handle(events: list[Event]) -> None:
+        until = time.thread_time() + 2.0
+        while time.thread_time() < until:
+            sum(range(1_000))
+        handled.extend(events)
+
+    made = delivery(handle, counters)
+    run: Any = object()
+    for _ in range(7):
+        made.submit("call", run)
+    made.stop(0.0)
+    assert len(handled) == 7
+    assert counters.by_reason("dropped") == {}
+
+
+def test_a_fork_waits_for_a_step_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that is born in the middle of the first batch's imports would never export anything."""
+    monkeypatch.setattr("farthing.delivery._FORK_SECONDS", 0.3)
+    ended: list[float] = []
+    begun = threading.Event()
+
+    def handle(_: list[Event]) -> None:
+        begun.set()
+        until = time.thread_time() + 1.5
+        while time.thread_time() < until:
+            sum(range(1_000))
+        ended.append(time.monotonic())
+
+    made = delivery(handle, Counters())
+    run: Any = object()
+    made.submit("call", run)
+    begun.wait(30)
+    made.before_fork()
+    assert len(ended) == 1
+    made.after_fork_in_parent()
+    assert made.stop(5.0)
+
+
+def test_a_fork_does_not_wait_for_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application's own fork must not stand still with our disk."""
+    monkeypatch.setattr("farthing.delivery._FORK_SECONDS", 0.3)
+    begun, never, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(_: list[Event]) -> None:
+        begun.set()
+        never.wait(60)
+        ended.set()
+
+    made = delivery(handle, Counters())
+    run: Any = object()
+    made.submit("call", run)
+    begun.wait(30)
+    made.before_fork()
+    assert not ended.is_set()
+    made.after_fork_in_parent()
+    never.set()
+    assert made.stop(5.0)

@@ -21,7 +21,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import farthing
 from farthing import setup
 from farthing.meter import Finish
-from farthing.sinks.ledger import LedgerSink
 from farthing.testing import capture, read_calls
 from farthing.testing.receiver import OtlpReceiver, ReceivedSpan
 
@@ -279,17 +278,6 @@ def test_text_that_is_no_utf8_takes_no_call_along(place: str) -> None:
         assert found.health.faults == {}
 
 
-def test_a_call_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
-    """A ledger takes what it can, and counts what it cannot."""
-    with capture() as found:
-        call()
-        (recorded,) = found.calls
-    ledger = LedgerSink(tmp_path / "own")
-    ledger.write([recorded, recorded.model_copy(update={"finish_reason": "\ud800"}), recorded])
-    assert (ledger.written, ledger.failed) == (2, 1)
-    ledger.close()
-
-
 def check_required(parsed: dict[str, Any]) -> None:
     """Check that every field that readers rely on is there, null or not."""
     required = (
@@ -370,3 +358,78 @@ def test_the_default_ledger_is_in_the_users_state_folder() -> None:
     call()
     assert farthing.flush() is True
     assert len(read_calls(Path(os.environ["XDG_STATE_HOME"]) / "farthing" / "ledger")) == 1
+
+
+def test_half_a_surrogate_pair_costs_no_call(tmp_path: Path) -> None:
+    """JSON may spell one, no UTF-8 can hold it: a provider that sends one must not cost the ledger the whole batch."""
+    half = "x\ud800"
+    with OtlpReceiver() as receiver:
+        farthing.configure(ledger=str(tmp_path), otlp_endpoint=receiver.endpoint, service_name="shop")
+        meter = setup.get_meter()
+        assert meter is not None
+        for number in range(5):
+            call(number, response_id=f"r{number}")
+        meter.start_scope("scope", framework="x", kind="workflow", name=half)
+        call(
+            "odd", parent="scope", model=half, response_id=half, response_model=half, provider=half, finish_reason=half
+        )
+        meter.finish_scope("scope")
+        with farthing.attribute(team=half):
+            call("tag", response_id="tag")
+        assert farthing.flush(20)
+        assert [span.attributes["gen_ai.response.id"] for span in receiver.spans if span.kind == 3][5] == "x?"
+    health = farthing.health()
+    assert (health.calls, health.ledger_written, health.sent, health.faults) == (7, 7, 8, {})
+    ids = [each.response_id for each in read_calls(tmp_path)]
+    assert ids == ["r0", "r1", "r2", "r3", "r4", "x?", "tag"]
+
+
+def test_a_call_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
+    """What no line can hold is failed and counted, and flush() says so."""
+    farthing.configure(ledger=str(tmp_path))
+    call("good")
+    unserialisable: Any = object()
+    call("bad", usage=USAGE, outcome=unserialisable)
+    call("good too")
+    assert farthing.flush(20) is False
+    health = farthing.health()
+    assert (health.calls, health.ledger_written, health.ledger_failed) == (3, 2, 1)
+    assert len(read_calls(tmp_path)) == 2
+
+
+def test_the_ledger_holds_what_comes_from_outside_of_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable may hold any bytes, and Python gives them as halves of surrogate pairs."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop\udcff")
+    farthing.configure(ledger=str(tmp_path))
+    call()
+    assert farthing.flush(20)
+    assert [each.service_name for each in read_calls(tmp_path)] == ["shop?"]
+
+
+def test_an_endpoint_that_is_none_is_told_and_flush_does_not_call_it_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address without its scheme is a frequent slip: the ledger goes on, and so does the signal that is right."""
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4318/v1/traces")
+        farthing.configure(ledger=str(tmp_path))
+        call()
+        assert farthing.flush(20) is False
+        assert any(point.metric == "farthing.calls" for batch in receiver.batches for point in batch)
+    assert "is no HTTP URL; write e.g. http://localhost:4318" in (farthing.health().last_error or "")
+    assert [record.message.count("write e.g. http://localhost:4318") for record in caplog.records] == [1]
+    assert len(read_calls(tmp_path)) == 1
+
+
+def test_folders_above_the_ledger_are_private_too(tmp_path: Path) -> None:
+    """A umask that allows everything must not let others rename the ledger away from above."""
+    before = os.umask(0)
+    try:
+        farthing.configure(ledger=str(tmp_path / "state" / "farthing" / "ledger"))
+        call()
+        assert farthing.flush(20)
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "state", tmp_path / "state" / "farthing", tmp_path / "state" / "farthing" / "ledger"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3

@@ -109,6 +109,23 @@ def test_ledger_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest
     assert "FARTHING_LEDGER" in str(check.fix)
 
 
+@pytest.mark.parametrize(("mode", "may"), [(0o700, None), (0o755, "list"), (0o777, "write to")])
+def test_a_ledger_that_others_may_enter_is_a_warning(
+    mode: int, may: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was there before is left as it is, and the user is told what others may do in it."""
+    for folder in (tmp_path / "ledger", tmp_path / "ledger" / "spool"):
+        folder.mkdir()
+        folder.chmod(mode)
+    monkeypatch.setenv("FARTHING_LEDGER", str(tmp_path / "ledger"))
+    told = [check for check in examine() if check.name.endswith("permissions")]
+    assert len(told) == (0 if may is None else 2)
+    for check in told:
+        assert check.state == "warn"
+        assert f"other users may {may} it" in check.found
+        assert (check.fix or "").startswith("chmod 700 ")
+
+
 def test_neither_ledger_nor_export_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the ledger off and nobody listening, calls are recorded nowhere: that must not look healthy."""
     monkeypatch.setenv("FARTHING_LEDGER", "off")

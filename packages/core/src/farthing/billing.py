@@ -166,6 +166,7 @@ class Billing:
                 yield from self._settle(inner)  # it may itself have begun a layer that told all
 
     def _open_scope(self, run: Run) -> None:
+        run.name = _text(run.name) or ""
         name = f"{run.operation} {run.name}" if run.name else run.operation
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if run.name:
@@ -206,7 +207,7 @@ class Billing:
 
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
-        provider = canonical_provider(finish.provider or run.provider)
+        provider = canonical_provider(_text(finish.provider or run.provider))
         try:
             reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
             cost, usage, guessed = self._cost(run, finish, provider, reading)

@@ -76,6 +76,8 @@ class Health:
     """Refused by the provider; nothing was bought."""
     duplicates: int
     """Ends or layers of a call that was already billed."""
+    unknown_ends: int
+    """Ends of calls whose start was never seen; who made them is not known, and they are not recorded."""
     open_runs: int
     queued: int
     dropped: dict[str, int] = field(default_factory=dict[str, int])
@@ -94,6 +96,10 @@ class Health:
     """Calls that the disk has not taken yet; they are written when it has room."""
     ledger_failed: int = 0
     """Calls that are not in the ledger and will not be."""
+    skipped: dict[str, int] = field(default_factory=dict[str, int])
+    """Ends of what was no provider call: mocked, or never sent."""
+    spool: dict[str, int] = field(default_factory=dict[str, int])
+    """What was found in the spool and could not be read: damaged segments, which are quarantined, and torn requests."""
     violations: dict[str, int] = field(default_factory=dict[str, int])
     """What the policy changed or missed in the tags of calls, as `dimension:reason`."""
     refused: dict[str, int] = field(default_factory=dict[str, int])

@@ -28,6 +28,7 @@ _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
 _FORK_SECONDS: Final = 5.0
+_LONGEST_FORK_SECONDS: Final = 60.0
 _PROGRESS_SECONDS: Final = 2.0
 
 
@@ -64,7 +65,9 @@ class Delivery:
         self._busy = threading.Lock()
         self._in_hand = 0
         self._held_for_fork = False
+        self._fork_waits = False
         self._thread: threading.Thread | None = None
+        self._clock: int | None = None
         self._stopping = False
         self._pid = os.getpid()
 
@@ -120,10 +123,10 @@ class Delivery:
         is, and the process too if that is in native code.
         """
         flushed = self.flush(timeout)
-        waiting = self._unfinished()
-        while not flushed and waiting:
+        seen = self._progress()
+        while not flushed and self._unfinished():
             flushed = self.flush(_PROGRESS_SECONDS)
-            if waiting <= (waiting := self._unfinished()):
+            if seen == (seen := self._progress()):
                 break
         self._stopping = True
         self._wake.put(None)
@@ -135,18 +138,37 @@ class Delivery:
                 self._counters.add("dropped", f"process-ended:{item[0]}")
         return flushed
 
+    def _progress(self) -> tuple[int, float]:
+        """Give what changes while the worker gets on: what it finished, and the processor time that it had.
+
+        Its first batch loads prices and SDK, which takes many seconds on a machine that has no time for it.
+        """
+        seconds = 0.0
+        if self._clock is not None:
+            with suppress(OSError):  # the thread is gone
+                seconds = time.clock_gettime(self._clock)
+        return self._unfinished(), seconds
+
     def _unfinished(self) -> int:
         return self._in_hand + sum(not isinstance(item, threading.Event) for item in tuple(self._queue))
 
     def before_fork(self) -> None:
         """Let the worker come to rest, so that a child is not born with locks held by a thread that it does not have.
 
-        Locks of imports among them: the first batch loads the SDK and the prices.
+        Locks of imports among them: the first batch loads the SDK and the prices. A child that is born meanwhile never
+        gets to export, so a worker that computes is waited for, and one that stands still is not.
         """
-        self._held_for_fork = self._busy.acquire(timeout=_FORK_SECONDS)
+        self._fork_waits = True
+        until = time.monotonic() + _LONGEST_FORK_SECONDS
+        seen = self._progress()
+        while not (held := self._busy.acquire(timeout=_FORK_SECONDS)):
+            if seen == (seen := self._progress()) or time.monotonic() > until:
+                break
+        self._held_for_fork = held
 
     def after_fork_in_parent(self) -> None:
         """Let the worker go on."""
+        self._fork_waits = False
         if self._held_for_fork:
             self._held_for_fork = False
             self._busy.release()
@@ -169,6 +191,8 @@ class Delivery:
         return True
 
     def _work(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):  # elsewhere what is finished has to do
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         last_tick = time.monotonic()
         while True:
             with suppress(Empty):
@@ -206,6 +230,8 @@ class Delivery:
             self._in_hand = 0
 
     def _safely(self, step: Callable[[], None]) -> None:
+        if self._fork_waits:
+            time.sleep(_GATHER_SECONDS)  # a lock is not fair, and there may be a long queue
         with self._busy:
             try:
                 step()

@@ -9,14 +9,15 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace import SpanKind
 
-from farthing.guard import report_fault
-from farthing.otlp import Destination, endpoint_from_environment
+from farthing.guard import report_fault, report_problem
+from farthing.otlp import BadEndpointError, Destination, endpoint_from_environment
 from farthing.shipping import Shipper
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Telemetry:
         self._meter: InstrumentMaker | None = None
         self._own_tracing: TracerProvider | None = None
         self._own_meter: PointMeter | None = None
-        self._failed = False
+        self._failed: set[str] = set()
         self._make_spool = spool
         self._ended: deque[WireSpan] = deque()
         self._envelope: tuple[bytes, bytes] = (b"", b"")
@@ -91,8 +92,9 @@ class Telemetry:
         self._metrics: Shipper | None = None
         if self.destination("TRACES") is not None:
             # The SDK imports this, and it refuses to be imported once the process is ending: a script that is over
-            # before the worker had its turn would export nothing.
-            import_module("concurrent.futures.thread")
+            # before the worker had its turn would export nothing. Where it is ending already, there is the ledger.
+            with suppress(RuntimeError):
+                import_module("concurrent.futures.thread")
 
     def destination(self, signal: str) -> str | None:
         """Give the URL that our own exporter sends a signal to, or None where we have none."""
@@ -164,7 +166,7 @@ class Telemetry:
             done = _within(timeout, lambda: [provider.force_flush() for provider in foreign])
         for shipper, ticket in tickets:
             done = shipper.wait(ticket, max(0.0, deadline - time.monotonic())) and done
-        return done
+        return done and not self._failed
 
     def close(self, timeout: float) -> bool:
         """Flush, then let go of everything, within seconds, whatever the backend does."""
@@ -224,15 +226,14 @@ class Telemetry:
 
     def _private_tracing(self) -> TracerProvider | None:
         url = self.destination("TRACES")
-        if url is None or self._failed:
+        if url is None or "traces" in self._failed:
             return None
         with self._lock:
             if self._own_tracing is None:
                 try:
                     self._own_tracing = self._make_tracing(url)
                 except Exception as error:  # noqa: BLE001 - a broken exporter must not take the ledger along
-                    self._failed = True
-                    report_fault("farthing.export.traces", error, self._counters)
+                    self._give_up("traces", error)
             return self._own_tracing
 
     def _make_tracing(self, url: str) -> TracerProvider:
@@ -253,16 +254,23 @@ class Telemetry:
 
     def _private_meter(self) -> PointMeter | None:
         url = self.destination("METRICS")
-        if url is None or self._failed:
+        if url is None or "metrics" in self._failed:
             return None
         with self._lock:
             if self._own_meter is None:
                 try:
                     self._own_meter = self._make_meter(url)
                 except Exception as error:  # noqa: BLE001 - see above
-                    self._failed = True
-                    report_fault("farthing.export.metrics", error, self._counters)
+                    self._give_up("metrics", error)
             return self._own_meter
+
+    def _give_up(self, signal: str, error: Exception) -> None:
+        """Send nothing of a signal whose endpoint cannot be used; a bad URL is told in words that say what to write."""
+        self._failed.add(signal)
+        if isinstance(error, BadEndpointError):
+            report_problem(f"farthing.export.{signal}", str(error), self._counters)
+        else:
+            report_fault(f"farthing.export.{signal}", error, self._counters)
 
     def _make_meter(self, url: str) -> PointMeter:
         from farthing.sinks.points import PointMeter  # noqa: PLC0415 - on demand

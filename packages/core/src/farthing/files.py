@@ -21,12 +21,18 @@ _CAREFUL: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | 
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder that only its user may enter; one that exists is left as it is.
+    """Create a folder, and those above it that are missing, that only its user may enter; what exists stays as it is.
 
     Raises:
         OSError: It cannot be created.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        if folder.parent == folder:
+            raise
+        make_private_folder(folder.parent)  # parents=True would open these to whomever the umask allows
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def open_regular(path: Path, flags: int) -> int:
@@ -40,6 +46,10 @@ def open_regular(path: Path, flags: int) -> int:
         descriptor = os.open(path, flags | _CAREFUL, 0o600)
     except IsADirectoryError:
         raise OSError(errno.EINVAL, "is no regular file") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link") from None
+        raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "BadEndpointError",
     "Connection",
     "Destination",
     "endpoint_from_environment",
@@ -69,6 +70,10 @@ def endpoint_from_environment(signal: str, environ: Mapping[str, str] | None = N
     return f"{base.rstrip('/')}/v1/{signal.lower()}" if base else None
 
 
+class BadEndpointError(ValueError):
+    """What is named as an endpoint is none; its text says what to write, and nothing of what was written."""
+
+
 class Answer(NamedTuple):
     """What became of one request."""
 
@@ -104,12 +109,12 @@ class Destination:
             environ: The environment; None is the process's.
 
         Raises:
-            ValueError: The URL is no HTTP URL.
+            BadEndpointError: The URL is no HTTP URL.
         """
         variables = os.environ if environ is None else environ
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError("the OTLP endpoint is no HTTP URL; write e.g. http://localhost:4318")
+            raise BadEndpointError("the OTLP endpoint is no HTTP URL; write e.g. http://localhost:4318")
 
         def setting(name: str) -> str | None:
             return variables.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or variables.get(f"OTEL_EXPORTER_OTLP_{name}")

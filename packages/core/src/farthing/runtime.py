@@ -91,7 +91,7 @@ class Runtime:
             meter=self.telemetry.meter,
             dimensions=settings.metric_dimensions,
             prefix=prefix,
-            events=self.counters.snapshot,
+            events=self.events,
             levels=self.levels,
         )
         sinks = {"metrics": metrics.write}
@@ -199,6 +199,14 @@ class Runtime:
             self.ledger.roll()
         except OSError as error:
             report_fault("farthing.sinks.ledger", error, self.counters)
+
+    def events(self) -> dict[tuple[str, str], int]:
+        """Give everything that was counted so far, by name and reason; what health() says and the metrics are this."""
+        counted = self.counters.snapshot()
+        if self.ledger is not None:
+            counted["ledger", "written"] = self.ledger.written
+            counted["ledger", "failed"] = self.ledger.failed
+        return counted
 
     def levels(self) -> dict[str, float]:
         """Give what goes up and down: what waits, and for how long."""

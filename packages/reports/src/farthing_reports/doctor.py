@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -199,6 +200,7 @@ def _ledger(settings: Settings, *, exported: bool) -> list[Check]:
     folder = ledger_folder(settings)
     found = [_writable(folder)]
     if folder.is_dir():
+        found += _private("folder's permissions", folder)
         try:
             ledger = find_ledger(folder)
         except CommandError:
@@ -222,6 +224,7 @@ def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
         return
     if not folder.is_dir():
         return
+    yield from _private("spool's permissions", folder)
     held = spool_contents(folder)
     if not held.segments:
         yield Check(topic="export", name="spool", state="ok", found="empty: everything was sent.")
@@ -236,6 +239,15 @@ def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
         found = f"{len(held.quarantined)} files put aside: {', '.join(held.quarantined[:3])}"
         fix = f"Look into {folder / 'quarantine'}; farthing replay sends what the ledger has. Then remove them."
         yield Check(topic="export", name="quarantine", state="warn", found=found, fix=fix)
+
+
+def _private(name: str, folder: Path) -> Iterator[Check]:
+    """Warn of a folder that was there before farthing, or was opened since: who may write in it may remove bills."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        may = "write to" if mode & 0o022 else "list"
+        found = f"{folder}: other users may {may} it (mode {mode:o}); the files in it are private."
+        yield Check(topic="ledger", name=name, state="warn", found=found, fix=f"chmod 700 {folder}")
 
 
 def _writable(folder: Path) -> Check:

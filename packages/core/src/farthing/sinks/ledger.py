@@ -7,6 +7,7 @@ knows by that which ones are finished.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -78,22 +79,28 @@ class LedgerSink:
 
         Raises:
             OSError: The folder or file cannot be written; the batch waits in memory.
+            ValueError: Some cannot be written as JSON and are failed; the others are written.
         """
-        lines = [line for call in calls if (line := self._line(call)) is not None]
+        lines: list[bytes] = []
+        unwritable: Exception | None = None
+        for call in calls:
+            try:
+                lines.append(_line(call))
+            except Exception as error:  # noqa: BLE001 - one call's fault must not take the others along
+                self.failed += 1
+                unwritable = error
+        self._take(lines)
+        if unwritable is not None:
+            raise ValueError("a call cannot be written as JSON") from unwritable
+
+    def _take(self, lines: list[bytes]) -> None:
+        """Append lines behind what waits, or let them wait as well."""
         if not self._held and time.monotonic() >= self._retry_at:
             self._append(lines)
         else:
             self._hold(lines)
             if time.monotonic() >= self._retry_at:
                 self.retry()
-
-    def _line(self, call: Call) -> bytes | None:
-        """Write a Call as a line; one that cannot be written is counted, and takes no other along."""
-        try:
-            return call.model_dump_json().encode() + b"\n"
-        except ValueError:  # pydantic's own for text that is no UTF-8
-            self.failed += 1
-            return None
 
     def retry(self) -> None:
         """Write what waits.
@@ -199,6 +206,15 @@ class LedgerSink:
                         path.unlink()
                 finally:
                     os.close(descriptor)
+
+
+def _line(call: Call) -> bytes:
+    """Encode a Call; half a surrogate pair, which no UTF-8 can hold, becomes a question mark."""
+    try:
+        return call.model_dump_json().encode() + b"\n"
+    except ValueError:
+        told = json.dumps(call.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+        return told.encode("utf-8", "replace") + b"\n"
 
 
 _CLOSE_ON_EXEC: Final = getattr(os, "O_CLOEXEC", 0)
