@@ -37,9 +37,23 @@ def test_init_writes_a_policy_that_can_be_used() -> None:
     """The first policy of every user is this one."""
     assert "written" in run("init")
     said = run("check")
-    assert "In production a call without feature and team is marked." in said
+    assert "In production a call without feature or team is marked." in said
     assert "Elsewhere team is 'platform-sandbox' by default." in said
     assert "exists already" in run("init", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[policy.environments.production]\nwhen_missing = "reject"', "when_missing = 'reject' does nothing"),
+        ('[policy.dimensions.team]\nwhen_unlisted = "reject"', "when_unlisted = 'reject' does nothing"),
+        ('[[policy.routes]]\npattern = "api/*"', "On routes api/* nothing more is required"),
+    ],
+)
+def test_a_rule_that_does_nothing_is_said_to(text: str, said: str) -> None:
+    """Who wrote "reject" believes from then on that something is refused."""
+    Path("farthing.toml").write_text(text, encoding="utf-8")
+    assert said in run("check")
 
 
 def test_every_line_of_the_template_can_be_switched_on() -> None:

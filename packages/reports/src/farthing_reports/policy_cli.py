@@ -26,6 +26,8 @@ FileArgument = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="Without it, the one that farthing would read here.")
 ]
 
+_ACTS: Final = {"mark": "is marked", "warn": "is marked and logged once", "reject": "is refused before it is sent"}
+
 TEMPLATE: Final = """\
 # What every LLM call must say about who pays for it. A change holds within a second, without a restart.
 # `farthing policy check` reads this file, `farthing policy explain feature=x environment=production` tries it out.
@@ -149,22 +151,7 @@ def schema() -> None:
 
 def sentences(document: PolicyDocument) -> list[str]:
     """Say what a policy does, a rule a sentence."""
-    said: list[str] = []
-    acts = {"mark": "is marked", "warn": "is marked and logged once", "reject": "is refused before it is sent"}
-    for name, rules in document.environments.items():
-        where = "Elsewhere" if name == "*" else f"In {name}"
-        if rules.required:
-            said.append(f"{where} a call without {' and '.join(rules.required)} {acts[rules.when_missing]}.")
-        said += [f"{where} {dimension} is {value!r} by default." for dimension, value in rules.defaults.items()]
-    for rule in document.routes:
-        where = f" in {', '.join(rule.environments)}" if rule.environments else ""
-        needs = " and ".join(rule.required)
-        said.append(f"On routes {rule.pattern}{where} a call without {needs} {acts[rule.when_missing]}.")
-    for name, rules in document.dimensions.items():
-        if rules.values is not None:
-            said.append(f"{name} takes {len(rules.values)} values; another one {acts[rules.when_unlisted]}.")
-        if rules.aliases:
-            said.append(f"{name} has {len(rules.aliases)} other spellings.")
+    said = [*_about_calls(document), *_about_values(document)]
     said += [f"From {each.on} on, {each.dimension} {each.old!r} is {each.new!r}." for each in document.renames]
     if document.hashing.dimensions:
         said.append(
@@ -175,6 +162,39 @@ def sentences(document: PolicyDocument) -> list[str]:
     if off:
         said.append(f"Not looked for in tags: {', '.join(off)}.")
     return said or ["It requires nothing."]
+
+
+def _about_calls(document: PolicyDocument) -> list[str]:
+    """Say what calls must have, and what they are given."""
+    said: list[str] = []
+    for name, rules in document.environments.items():
+        where = "Elsewhere" if name == "*" else f"In {name}"
+        if rules.when_missing != "mark" and not rules.required:
+            said.append(f"{where} nothing is required, so when_missing = {rules.when_missing!r} does nothing.")
+        if rules.required:
+            said.append(f"{where} a call without {' or '.join(rules.required)} {_ACTS[rules.when_missing]}.")
+        said += [f"{where} {dimension} is {value!r} by default." for dimension, value in rules.defaults.items()]
+    for rule in document.routes:
+        where = f" in {', '.join(rule.environments)}" if rule.environments else ""
+        if rule.required:
+            needs = " or ".join(rule.required)
+            said.append(f"On routes {rule.pattern}{where} a call without {needs} {_ACTS[rule.when_missing]}.")
+        else:
+            said.append(f"On routes {rule.pattern}{where} nothing more is required: the rule has no `required`.")
+    return said
+
+
+def _about_values(document: PolicyDocument) -> list[str]:
+    """Say which values a dimension takes."""
+    said: list[str] = []
+    for name, rules in document.dimensions.items():
+        if rules.values is not None:
+            said.append(f"{name} takes {len(rules.values)} values; another one {_ACTS[rules.when_unlisted]}.")
+        elif rules.when_unlisted != "mark":
+            said.append(f"{name} has no `values`, so when_unlisted = {rules.when_unlisted!r} does nothing.")
+        if rules.aliases:
+            said.append(f"{name} has {len(rules.aliases)} other spellings.")
+    return said
 
 
 def _about_others(document: PolicyDocument) -> list[str]:
