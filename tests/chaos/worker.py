@@ -14,8 +14,6 @@ import farthing
 from farthing import setup
 from farthing.meter import Finish
 
-SECRET = "the-secret-of-the-prompt"
-
 
 def spend(invoice: int, thread: int, calls: int, pause_seconds: float) -> None:
     """Make calls inside a scope, each of them invoiced first."""
