@@ -187,16 +187,29 @@ def test_old_files_go_when_retention_says_so(tmp_path: Path) -> None:
     old.write_text("")
     compacted = tmp_path / "calls-2020-01-02-abc.parquet"
     compacted.write_text("")
-    recent = segment(tmp_path, "1-a", 1)
-    other = tmp_path / "calls.txt"
-    other.write_text("")
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    recent = tmp_path / f"calls-{yesterday:%Y-%m-%d}-1-a.jsonl"
+    recent.write_text("")
+    others = [tmp_path / "calls.txt", tmp_path / "calls-2020-99-99-1-a.jsonl"]
+    for other in others:
+        other.write_text("")
     sink = LedgerSink(tmp_path, retention_days=30)
     sink.write([call(1)])
     sink.close()
     assert not old.exists()
     assert not compacted.exists()
-    assert other.exists()
-    assert recent.exists() == ((datetime.now(UTC) - YESTERDAY).days < 30)
+    assert all(path.exists() for path in (recent, *others))
+
+
+def test_a_clock_that_jumps_ahead_takes_no_history_along(tmp_path: Path) -> None:
+    """What was kept until yesterday would be gone within a second of a wrong clock."""
+    kept = [tmp_path / f"calls-2020-01-{day:02}-1-a.jsonl" for day in (1, 20, 31)]
+    for path in kept:
+        path.write_text("")
+    sink = LedgerSink(tmp_path, retention_days=20)
+    sink.write([call(1)])  # years later, as far as the clock knows
+    sink.close()
+    assert [path.exists() for path in kept] == [False, True, True]
 
 
 def test_size_and_age_begin_new_segments(tmp_path: Path) -> None:

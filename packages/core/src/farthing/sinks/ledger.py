@@ -42,7 +42,8 @@ class LedgerSink:
         segment_seconds: The age at which a new segment is begun.
         fsync: Whether every batch is forced to the disk; else the system writes it out within half a minute, which a
             crash of the process survives and a crash of the machine does not.
-        retention_days: Finished files older than this are removed; None keeps all.
+        retention_days: Finished files older than this are removed, counted from the last day before this one that has
+            a file; None keeps all.
     """
 
     def __init__(
@@ -189,16 +190,19 @@ class LedgerSink:
         return descriptor
 
     def _remove_old(self) -> None:
-        """Remove finished files whose day is over for longer than they are kept, once a day."""
+        """Remove finished files whose day is over for longer than they are kept, once a day.
+
+        It counts from the last day before this one that has a file: a clock that jumps ahead must not take the whole
+        history along.
+        """
         today = datetime.now(UTC).date()
         if self._retention_days is None or self._cleaned_on == today:
             return
         self._cleaned_on = today
-        oldest_kept = today - timedelta(days=self._retention_days)
-        for path in sorted(self.folder.glob("calls-*")):
-            match = LEDGER_NAME.fullmatch(path.name)
-            if match is None or match[1] >= oldest_kept.isoformat():
-                continue
+        days = {path: day for path in self.folder.glob("calls-*") if (day := _day_of(path)) is not None}
+        last = max((day for day in days.values() if day < today), default=today)
+        oldest_kept = last - timedelta(days=self._retention_days)
+        for path in sorted(path for path, day in days.items() if day < oldest_kept):
             with suppress(OSError):
                 descriptor = open_regular(path, os.O_RDONLY)
                 try:
@@ -206,6 +210,15 @@ class LedgerSink:
                         path.unlink()
                 finally:
                     os.close(descriptor)
+
+
+def _day_of(path: Path) -> date | None:
+    """Give the day of a ledger file, by its name."""
+    match = LEDGER_NAME.fullmatch(path.name)
+    try:
+        return None if match is None else date.fromisoformat(match[1])
+    except ValueError:
+        return None
 
 
 def _line(call: Call) -> bytes:
