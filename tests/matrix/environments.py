@@ -40,7 +40,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="litellm-floor",
         packages=("litellm_plugin",),
-        requirements=("litellm==1.100.0", "fastapi", "tenacity"),
+        requirements=("litellm==1.100.0", "fastapi", "tenacity", "google-auth"),
         tests=_LITELLM_TESTS,
         shows="litellm",
         why="An older LiteLLM puts its own count of a stream where nothing tells it from the provider's word.",
