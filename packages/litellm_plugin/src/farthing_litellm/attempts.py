@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from farthing_litellm.extract import Told
+
 __all__ = ["FORESEEN", "STASH", "Attempt", "Failures", "Foreseen", "Place", "left"]
 
 STASH: Final = "farthing_attempt"
@@ -97,6 +99,7 @@ class Attempt(_Kept):
         "operation_id",
         "served_tier",
         "started_ns",
+        "told",
     )
 
     def __init__(
@@ -125,6 +128,8 @@ class Attempt(_Kept):
         """Whether it was ended before LiteLLM's own event, which is then no duplicate."""
         self.served_tier: str | None = None
         """What a piece of a stream named: LiteLLM (seen with 1.100) leaves it out of the whole."""
+        self.told: Told | None = None
+        """What the chunks of a stream told of its usage; None where they are not understood."""
 
     def __repr__(self) -> str:
         return f"<farthing attempt {self.number}>"

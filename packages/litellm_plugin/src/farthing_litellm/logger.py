@@ -64,6 +64,7 @@ class FarthingLogger(CustomLogger):
         self.identity: Final = repr(sorted(self.tags.items(), key=repr))
         registration.register(self)
         first_step.install(before=_before, after=_after)
+        pieces.install()
 
     def unregister(self) -> None:
         """Take this callback out of all of LiteLLM's lists again.
@@ -205,6 +206,7 @@ class FarthingLogger(CustomLogger):
             response,
             ended=extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now),
             first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
+            told=attempt.told,
         )
         if finish.service_tier is None:
             finish = finish._replace(service_tier=attempt.served_tier)
@@ -245,8 +247,6 @@ class FarthingLogger(CustomLogger):
         asked = extract.asked(kwargs, meter.policy)
         if "forged" in asked.details:
             counters.add("context", "forged:" + asked.details["forged"])
-        if asked.tier and asked.streaming:
-            pieces.install()
         headers = extract.trace_headers(kwargs)
         meter.start_call(
             attempt.key,
@@ -325,8 +325,6 @@ def _before(function: str, args: tuple[Any, ...], arguments: dict[str, Any]) -> 
         refusing.check(meter, arguments, _standing_tags())
     if meter.asks_for_usage and _standing_tags():
         include_usage.ask(function, args, arguments)
-    if meter.estimating:
-        pieces.install()
     if is_wanted():
         return refusing.corroborate(meter, function, args, arguments, _standing_tags()) or arguments
     return arguments
@@ -379,7 +377,9 @@ lookers.append(registration.tracing)
 
 @guarded
 def _takes_long(kwargs: dict[str, object], response: object) -> bool:
-    return extract.must_recount(kwargs, response)
+    attempt = kwargs.get(STASH)
+    heard = isinstance(attempt, Attempt) and attempt.told is not None
+    return not heard and extract.must_recount(kwargs, response)
 
 
 def _checked(default_tags: object) -> dict[str, object]:

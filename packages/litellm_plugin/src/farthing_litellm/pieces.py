@@ -1,10 +1,10 @@
-"""The pieces of a stream, looked at where LiteLLM makes them: for the tier that they name, and for their size.
+"""The pieces of a stream, looked at where LiteLLM makes them: for their usage, their tier and their size.
 
-LiteLLM loses the tier of a stream when it puts the pieces together, and a stream that is left has no whole. It has an
-event for each piece of a sync stream, late and from a pool, and a hook for the last one of an async stream, unless
-CrewAI has emptied `litellm.callbacks` by then. Both take each piece through `CustomStreamWrapper.chunk_creator`; it is
-wrapped, once, when a tier is asked for or under `estimate_unreported`. Other streams (anthropic.messages, responses)
-are estimated by their prompt alone, and their end names its tier itself.
+LiteLLM loses the tier of a stream when it puts the pieces together, makes the usage anew (see `extract/told.py`), and a
+stream that is left has no whole. It has an event for each piece of a sync stream, late and from a pool, and a hook for
+the last one of an async stream, unless CrewAI has emptied `litellm.callbacks` by then. Both take each piece through
+`CustomStreamWrapper.chunk_creator`; it is wrapped, once, when a `FarthingLogger` is made. Other streams
+(anthropic.messages, responses) are estimated by their prompt alone, and their end names its tier itself.
 """
 
 from __future__ import annotations
@@ -36,12 +36,21 @@ def install() -> None:
 
     @functools.wraps(standing)
     def chunk_creator(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _hear(self, kwargs["chunk"] if "chunk" in kwargs else args[0] if args else None)
         piece = standing(self, *args, **kwargs)
         _note(self, piece)
         return piece
 
     setattr(chunk_creator, _MARK, True)
     setattr(wrapper, _METHOD, chunk_creator)
+
+
+@guarded
+def _hear(stream: Any, chunk: Any) -> None:
+    """Take the usage off a chunk before LiteLLM does: it may end the stream there, or change the chunk."""
+    attempt = stream.logging_obj.model_call_details.get(STASH)
+    if isinstance(attempt, Attempt):
+        attempt.told = extract.hear(attempt.told, chunk, stream.custom_llm_provider)
 
 
 @guarded

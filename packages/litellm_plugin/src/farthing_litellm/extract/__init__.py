@@ -19,9 +19,11 @@ from farthing_litellm.extract.failing import failed, is_refusal, was_sent
 from farthing_litellm.extract.moments import ended_ns, first_chunk_ns, started_ns
 from farthing_litellm.extract.sizes import answer_bytes, asked_bytes, piece_bytes
 from farthing_litellm.extract.tags import before_setup, is_proxied, trace_headers
+from farthing_litellm.extract.told import Told, hear
 
 __all__ = [
     "Asked",
+    "Told",
     "answer_bytes",
     "answered",
     "asked",
@@ -31,6 +33,7 @@ __all__ = [
     "ended_ns",
     "failed",
     "first_chunk_ns",
+    "hear",
     "is_async",
     "is_known",
     "is_mock",

@@ -11,6 +11,7 @@ __all__ = [
     "as_counts",
     "as_list",
     "as_text",
+    "counts_anything",
     "get",
     "is_dict",
     "is_list",
@@ -37,6 +38,11 @@ def as_counts(usage: Any) -> dict[str, object] | None:
         return None
     extra = getattr(usage, "__pydantic_extra__", None)
     return {**fields, **extra} if is_dict(extra) else dict(fields)
+
+
+def counts_anything(usage: dict[str, object] | None) -> bool:
+    """Say whether a usage has any count above zero."""
+    return usage is not None and any(isinstance(value, int) and value for value in usage.values())
 
 
 def provider_of(kwargs: Kwargs) -> str | None:

@@ -12,6 +12,7 @@ from farthing_litellm.extract.access import (
     Units,
     as_counts,
     as_text,
+    counts_anything,
     get,
     is_dict,
     is_list,
@@ -25,6 +26,7 @@ from farthing_litellm.recount import is_ambiguous, is_own_count
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from farthing_litellm.extract.told import Told
 
 __all__ = ["answered", "batch", "must_recount", "raw_answer", "tier_of", "usage_was_withheld"]
 
@@ -35,8 +37,10 @@ _CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
 _OWN_FIELDS: Final = _CHARGE_THEMSELVES | {"mistral", "deepseek"}
 
 
-def answered(kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | None = None) -> Finish:
-    """Read the response of a success event or of the deployment hook."""
+def answered(
+    kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | None = None, told: Told | None = None
+) -> Finish:
+    """Read the response of a success event or of the deployment hook, and what the chunks of a stream told."""
     hidden: Any = getattr(response, "_hidden_params", None)
     hidden = hidden if is_dict(hidden) else {}
     provider = provider_of(kwargs) or as_text(
@@ -45,7 +49,7 @@ def answered(kwargs: Kwargs, response: Any, *, ended: int, first_chunk: int | No
     operation = operation_of(kwargs)
     shape, usage = _usage(operation, response, kwargs, provider)
     if is_list(get(response, "choices")):
-        usage = _as_told(kwargs, hidden, response, usage)
+        usage = _as_told(kwargs, hidden, response, usage) if told is None else _as_heard(kwargs, usage, told)
     reply = get(response, "model")
     return Finish(
         ended_ns=ended,
@@ -72,7 +76,7 @@ def _usage(operation: str, response: Any, kwargs: Kwargs, provider: str | None) 
         return "anthropic" if operation == "chat" else "litellm", as_counts(response.get("usage"))
     usage = as_counts(getattr(response, "usage", None))
     measure = _UNITS.get(operation)
-    if measure is not None and not _counts_anything(usage):
+    if measure is not None and not counts_anything(usage):
         return "litellm", measure(response, kwargs)
     if usage is not None and (tools := _billed_tools(getattr(response, "output", None))):
         return "litellm", {"usage": usage, "output": tools}
@@ -117,10 +121,6 @@ _UNITS: Final[dict[str, Callable[[Any, Kwargs], Units]]] = {
 """What is not billed by tokens: the units that are known, for who reports no tokens."""
 
 
-def _counts_anything(usage: dict[str, object] | None) -> bool:
-    return usage is not None and any(isinstance(value, int) and value for value in usage.values())
-
-
 def _billed_tools(output: Any) -> list[object]:
     """Name the provider-side tool calls of a Responses answer: they stand on the bill, not in the usage."""
     if not is_list(output):
@@ -139,7 +139,7 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
     if not kwargs.get("stream") or usage is None:
         return usage
     told = as_counts(hidden.get("usage"))
-    if told is not None and not _counts_anything(told):
+    if told is not None and not counts_anything(told):
         return None
     if usage.get("completion_tokens") == 0 or _was_cut(provider_of(kwargs), usage):
         return None
@@ -148,6 +148,14 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
     if told is not None and told != usage:
         return told
     return None if is_own_count(kwargs, response, usage) else usage
+
+
+def _as_heard(kwargs: Kwargs, built: Units, told: Told) -> Units:
+    """Give the usage that the chunks of a stream told; None where they told none, or not how long the answer was."""
+    usage = told.instead_of(built)
+    if usage is None or not usage.get("completion_tokens") or _was_cut(provider_of(kwargs), usage):
+        return None
+    return usage
 
 
 def _was_cut(provider: str | None, usage: dict[str, object]) -> bool:
@@ -175,7 +183,7 @@ def _asked_for_usage(kwargs: Kwargs) -> bool:
 
 def usage_was_withheld(kwargs: Kwargs, finish: Finish) -> bool:
     """Say whether a stream came without usage because nobody asked for it."""
-    if not kwargs.get("stream") or _counts_anything(dict(finish.usage) if finish.usage else None):
+    if not kwargs.get("stream") or counts_anything(dict(finish.usage) if finish.usage else None):
         return False
     return not _asked_for_usage(kwargs)
 
@@ -237,7 +245,7 @@ def batch(kwargs: Kwargs, response: Any, *, ended: int) -> tuple[str, Finish] | 
     provider = provider_of(kwargs)
     return batch_id, Finish(
         ended_ns=ended,
-        usage=usage if _counts_anything(usage) else None,
+        usage=usage if counts_anything(usage) else None,
         usage_shape="litellm",
         has_content=True,
         provider=provider,

@@ -144,8 +144,9 @@ def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:
             yield _delta(head, index, {"content": piece}, content=True)
         for at, call in enumerate(plan.tool_calls):
             yield from _tool_deltas(head, index, at, _tool_call(plan, call, at), plan.reply.chunks)
-        yield _delta(head, index, {}, finish_reason=_finish_reason(plan))
-    if wants_usage:
+        told: JSONObject = {"usage": usage(plan)} if wants_usage and plan.reply.usage_on_finish else {}
+        yield _delta({**head, **told}, index, {}, finish_reason=_finish_reason(plan))
+    if wants_usage and not plan.reply.usage_on_finish:
         yield sse.data_frame({**head, "choices": [], "usage": usage(plan)})
     yield sse.DONE
 

@@ -65,7 +65,8 @@ class Reply:
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
     `continuous_usage_stats`; `bare_message_delta` leaves only output_tokens in Anthropic's last usage, as
-    proxies do.
+    proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its choice, as some
+    servers do.
 
     Raises:
         ValueError: a negative count, or parts above their whole.
@@ -92,6 +93,7 @@ class Reply:
     usage_extra: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     usage_on_every_chunk: bool = False
     bare_message_delta: bool = False
+    usage_on_finish: bool = False
     tool_calls: Sequence[ToolCall] = ()
     tool_rounds: int = 0
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
