@@ -66,3 +66,11 @@ def test_usage_on_every_chunk_that_nobody_asked_for(bench: Bench, mode: str) -> 
     run(bench, mode, bench.openai(stream=True))
     (call,) = bench.settled()
     assert counts(call) == (1000, 200)
+
+
+def test_counts_that_are_texts(bench: Bench, mode: str) -> None:
+    """A server that writes a count as text must not cost the ledger the call."""
+    bench.provider.script(Reply(input_tokens=1000, output_tokens=200, usage_extra={"prompt_tokens": "1000"}))
+    run(bench, mode, bench.openai(**WITH_USAGE))
+    (call,) = bench.settled()
+    assert counts(call) == (1000, 200)

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import litellm
 
-from farthing_litellm.extract.access import Units, as_counts, counts_anything, get, is_dict
+from farthing_litellm.extract.access import Units, as_counts, get, is_dict
 
 __all__ = ["Told", "hear"]
 
 _OPENAI: Final = "openai.types."
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _lite: Final[Any] = litellm
 
 
@@ -35,10 +36,10 @@ class Told:
 
     def note(self, usage: Any) -> None:
         """Take a later usage for a better one, unless it tells nothing at all."""
-        counts = as_counts(usage)
-        if counts_anything(counts):
+        counts = as_counts(usage) or {}
+        if any(counts.get(name) for name in _COUNTS):
             self._last = usage
-            self._input = self._input or bool(counts and counts.get("prompt_tokens"))
+            self._input = self._input or bool(counts.get("prompt_tokens"))
 
     def instead_of(self, built: Units) -> Units:
         """Give what the provider told, in LiteLLM's fields.
@@ -53,7 +54,11 @@ class Told:
             return None
         if not self._in_parts:
             # One chunk's usage in LiteLLM's words (DeepSeek's cache hits), with the total that the provider told.
-            return as_counts(_lite.Usage(**(self._last if is_dict(self._last) else self._last.model_dump())))
+            fields = self._last if is_dict(self._last) else self._last.model_dump()
+            try:
+                return as_counts(_lite.Usage(**fields))
+            except (TypeError, ValueError):  # counts that are none: whoever reads them says so
+                return as_counts(fields)
         if built is None or self._input:
             return built
         return {**built, "prompt_tokens": 0, "total_tokens": built.get("completion_tokens")}
