@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models import _client_utils
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -99,7 +100,12 @@ def settle(provider: FakeProvider, captured: Captured) -> Settle:
 
 @pytest.fixture
 def openai(provider: FakeProvider) -> MakeModel:
-    """Make models of langchain-openai."""
+    """Make models of langchain-openai.
+
+    It keeps its clients by address, and a port may come again: with connections of an event loop that is closed.
+    """
+    kept: Any = vars(_client_utils)["_cached_async_httpx_client"]
+    kept.cache_clear()
 
     def make(model: str = "gpt-4o", **settings: Any) -> Any:
         given: dict[str, Any] = {"base_url": provider.openai_url, "api_key": "test", "max_retries": 0, **settings}
