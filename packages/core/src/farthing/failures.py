@@ -17,30 +17,33 @@ OTHER: Final = "_OTHER"
 
 _CAUSES_DEEP: Final = 12
 _HTTP_ERRORS: Final = range(400, 600)
-_INVENTS_STATUSES: Final = "litellm."
-"""LiteLLM gives a broken connection 500 and a timeout 408, which no provider has said; the exception behind its own
-tells what was answered."""
 
 
-def error_type(error: BaseException | None, *, status: int | None = None) -> str:
+def error_type(error: BaseException | None, *, status: int | None = None, invented_in: str | None = None) -> str:
     """Name a failure, with low cardinality.
 
     Args:
         error: What was raised; None where only that something was is known.
         status: The provider's, where the caller knows it; None looks for it along the causes.
+        invented_in: As for `http_status`.
 
     Raises:
         Nothing.
     """
     if status is None and error is not None:
-        status = http_status(error)
+        status = http_status(error, invented_in=invented_in)
     if status is not None:
         return str(status)
     return OTHER if error is None else type(error).__name__
 
 
-def http_status(error: BaseException) -> int | None:
+def http_status(error: BaseException, *, invented_in: str | None = None) -> int | None:
     """Find the HTTP error status of a provider's answer along the causes of an exception.
+
+    Args:
+        error: What was raised.
+        invented_in: The package of a library whose exceptions bear statuses that no provider has said; those behind
+            them tell what was answered.
 
     Raises:
         Nothing.
@@ -49,7 +52,8 @@ def http_status(error: BaseException) -> int | None:
     for _ in range(_CAUSES_DEEP):
         if step is None:
             return None
-        for found in _statuses(step):
+        package = type(step).__module__.partition(".")[0]
+        for found in () if package == invented_in else _statuses(step):
             if type(found) is int and found in _HTTP_ERRORS:
                 return found
         step = step.__cause__ or step.__context__
@@ -57,9 +61,6 @@ def http_status(error: BaseException) -> int | None:
 
 
 def _statuses(error: Any) -> Iterator[Any]:
-    module = type(error).__module__
-    if module.startswith(_INVENTS_STATUSES):
-        return
     yield getattr(error, "status_code", None)
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's ClientError
@@ -67,5 +68,5 @@ def _statuses(error: Any) -> Iterator[Any]:
         yield cast("dict[str, Any]", about).get("HTTPStatusCode") if isinstance(about, dict) else None
     else:
         yield getattr(response, "status_code", None)
-    if module.startswith("google."):
+    if type(error).__module__.startswith("google."):
         yield getattr(error, "code", None)

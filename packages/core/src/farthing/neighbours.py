@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from farthing.counting import Counters
 
-__all__ = ["RECORDING", "Lookout", "at_work", "lookers", "switched_off"]
+__all__ = ["RECORDING", "Lookout", "at_work", "lookers", "switched_off", "traces_itself"]
 
 RECORDING: Final = frozenset(
     {
@@ -35,6 +35,7 @@ lookers: Final[list[Callable[[], list[str]]]] = []
 _FAMILIES: Final = ("opentelemetry.instrumentation.", "openinference.instrumentation.")
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
 _ANTHROPIC_FROM: Final = 2
+"""The first major version of the anthropic SDK that makes spans of its own (seen with 2.12.0, not with 0.73.0)."""
 _EVERY_SECONDS: Final = 60.0
 
 
@@ -84,6 +85,12 @@ def at_work() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def traces_itself(version: str | None) -> bool:
+    """Say whether a version of the anthropic SDK makes spans of its own, unless told not to."""
+    major = (version or "").partition(".")[0]
+    return major.isdigit() and int(major) >= _ANTHROPIC_FROM
+
+
 def switched_off(value: str | None) -> bool:
     """Say whether a variable's value means no."""
     return (value or "").strip().lower() in {"false", "0", "off", "no"}
@@ -106,10 +113,5 @@ def _instrumentors() -> Iterator[str]:
 
 def _anthropic() -> Iterator[str]:
     version = str(getattr(sys.modules.get("anthropic"), "__version__", ""))
-    major = version.partition(".")[0]
-    if (
-        major.isdigit()
-        and int(major) >= _ANTHROPIC_FROM
-        and not switched_off(os.environ.get("ANTHROPIC_OPEN_TELEMETRY"))
-    ):
+    if traces_itself(version) and not switched_off(os.environ.get("ANTHROPIC_OPEN_TELEMETRY")):
         yield f"anthropic {version}"

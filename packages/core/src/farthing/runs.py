@@ -107,10 +107,8 @@ class Run:
         "span",
         "started_ns",
         "streaming",
-        "tells_again",
         "tentative",
         "tier",
-        "told_usage",
     )
 
     def __init__(
@@ -167,10 +165,6 @@ class Run:
         self.prompt_bytes = prompt_bytes
         """The size of what was asked, where estimates are wanted and it is known."""
         self.received_bytes = 0
-        self.told_usage: Mapping[str, object] | None = None
-        """What the last piece of a stream told of its usage; set and used by a plugin alone."""
-        self.tells_again = False
-        """Whether the pieces of a stream each tell the usage of the whole so far; set and used by a plugin alone."""
         self.tentative = False
         """Whether it may turn out to be no call at all; without an end it is none."""
         self.outer_key: Hashable | None = None

@@ -53,6 +53,8 @@ _SESSION_KEYS: Final = frozenset({"thread_id", "conversation_id"})
 _FRAMEWORK_TAGS: Final = frozenset({"seq", "map", "graph", "retry", "langsmith"})
 _RENAMED: dict[str, str | None] = {}
 _MAX_RENAMED: Final = 4096
+_LITELLM: Final = "litellm"
+"""Behind ChatLiteLLM; it gives a broken connection 500 and a timeout 408."""
 _SEARCH_CALLS: Final = frozenset({"web_search_call", "file_search_call"})
 
 
@@ -338,7 +340,7 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
     A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know, and
     neither can a batch of a plain LLM, which may have made requests before the one that failed.
     """
-    status = http_status(error)
+    status = http_status(error, invented_in=_LITELLM)
     if status is not None:
         billed = None if in_batch else False
         return Finish(
@@ -356,7 +358,7 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
     return Finish(
         ended_ns,
         outcome=outcome,
-        error_type=error_type(error),
+        error_type=error_type(error, invented_in=_LITELLM),
         usage=_usage_of_error(error),
         usage_shape="openai_chat",
         has_content=True,
@@ -373,7 +375,7 @@ def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
         return "abandoned", kind.__name__
     if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
         return "success", None
-    return "error", error_type(error)
+    return "error", error_type(error, invented_in=_LITELLM)
 
 
 def _usage_of_error(error: BaseException) -> Mapping[str, object] | None:

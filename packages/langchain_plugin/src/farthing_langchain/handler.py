@@ -21,11 +21,12 @@ from farthing.dimensions import canonical_name
 from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import get_meter
-from farthing_langchain import extract, include_usage, repeating
+from farthing_langchain import extract, include_usage
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
+from farthing_langchain.repeating import Told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -223,8 +224,8 @@ class FarthingHandler(BaseCallbackHandler):
         key = (_FRAMEWORK, run_id.int)
         if meter := get_meter():
             meter.first_chunk(key)
-            if (run := meter.runs.get(key)) is not None:
-                repeating.note(run, kwargs.get("chunk"))
+            if (told := lineage.get(run_id.int).told) is not None:
+                told.note(kwargs.get("chunk"))
             if meter.estimating:
                 meter.received(key, extract.piece_bytes(token, kwargs.get("chunk")))
         if CURRENT_CALL.get() == key:
@@ -252,8 +253,9 @@ class FarthingHandler(BaseCallbackHandler):
         finish = extract.finished(response, time.time_ns())
         if meter.estimating and not finish.usage:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))
+        if place is not None and place.told is not None:
+            finish = place.told.corrected(finish)
         if (run := meter.runs.get(key)) is not None:
-            finish = repeating.corrected(run, finish)
             if place is not None:
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
             if finish.usage is None and run.first_chunk_ns is not None:
@@ -347,7 +349,7 @@ class FarthingHandler(BaseCallbackHandler):
         tags = {**declared, **asked.tags} if declared else asked.tags
         if meter.enforcing:
             meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
-        lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key), declared))
+        lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told()))
         outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
         if is_inner:  # a model that calls another one: the inner one reaches the provider

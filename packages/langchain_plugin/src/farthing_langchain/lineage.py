@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from farthing.runs import Run
+    from farthing_langchain.repeating import Told
 
 __all__ = ["Failure", "Kind", "Lineage", "Place", "lineage", "parent_of"]
 
@@ -46,6 +47,8 @@ class Place(NamedTuple):
     """Whether a leaf or a model call began in an event loop: cancelled there, LangChain never reports its end."""
     tags: Mapping[str, object] = NOTHING
     """What the graph's nodes between the scope and this run are declared with; the innermost node's win."""
+    told: Told | None = None
+    """What the pieces of a model call's stream told of its usage."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")

@@ -6,39 +6,48 @@ tells its own share (Anthropic, Gemini), and counts the prompt once a piece wher
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from farthing.runs import Finish, Run
+    from collections.abc import Mapping
 
-__all__ = ["corrected", "note"]
+    from farthing.runs import Finish
 
-_SHAPE = "langchain"
+__all__ = ["Told"]
 
-
-def note(run: Run, chunk: Any) -> None:
-    """Keep what a piece tells of the usage, and whether an earlier one had told the same prompt.
-
-    Args:
-        run: The open call.
-        chunk: A ChatGenerationChunk, or None; its text is not read.
-    """
-    usage: Any = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-    if not usage or not (asked := usage.get("input_tokens")):
-        return
-    if run.told_usage is not None and run.told_usage.get("input_tokens") == asked:
-        run.tells_again = True
-    run.told_usage = usage
+_SHAPE: Final = "langchain"
 
 
-def corrected(run: Run, finish: Finish) -> Finish:
-    """Give the end of a stream with what its last piece told, where each told the whole; else as it is."""
-    usage = finish.usage
-    if not run.tells_again or run.told_usage is None or usage is None or finish.usage_shape != _SHAPE:
-        return finish
-    told: dict[str, Any] = dict(run.told_usage)
-    for name in ("input_token_details", "output_token_details"):
-        if details := told.get(name):
-            told[name] = dict(details)
-    whole: dict[str, object] = {**usage, "usage_metadata": told} if "usage_metadata" in usage else told
-    return finish._replace(usage=whole)
+class Told:
+    """What the pieces of one stream told of its usage."""
+
+    __slots__ = ("_again", "_usage")
+
+    def __init__(self) -> None:
+        self._usage: Mapping[str, Any] | None = None
+        self._again = False
+
+    def note(self, chunk: Any) -> None:
+        """Keep what a piece tells of the usage, and whether an earlier one had told the same prompt.
+
+        Args:
+            chunk: A ChatGenerationChunk, or None; its text is not read.
+        """
+        usage: Any = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+        if not usage or not (asked := usage.get("input_tokens")):
+            return
+        if self._usage is not None and self._usage.get("input_tokens") == asked:
+            self._again = True
+        self._usage = usage
+
+    def corrected(self, finish: Finish) -> Finish:
+        """Give the end of a stream with what its last piece told, where each told the whole; else as it is."""
+        usage = finish.usage
+        if not self._again or self._usage is None or usage is None or finish.usage_shape != _SHAPE:
+            return finish
+        told: dict[str, Any] = dict(self._usage)
+        for name in ("input_token_details", "output_token_details"):
+            if details := told.get(name):
+                told[name] = dict(details)
+        whole: dict[str, object] = {**usage, "usage_metadata": told} if "usage_metadata" in usage else told
+        return finish._replace(usage=whole)

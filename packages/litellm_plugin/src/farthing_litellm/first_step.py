@@ -21,8 +21,10 @@ from farthing.setup import get_meter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["install"]
+__all__ = ["MODEL_AT", "install"]
 
+MODEL_AT: Final = 2
+"""Where the model stands among the positional arguments of `function_setup`."""
 _SETUP: Final = "function_setup"
 _MARK: Final = "farthing_wrapped"
 
@@ -30,14 +32,14 @@ _MARK: Final = "farthing_wrapped"
 def install(
     *,
     before: Callable[[str, tuple[Any, ...], dict[str, Any]], dict[str, Any]],
-    after: Callable[[object, dict[str, Any]], None],
+    after: Callable[[tuple[Any, ...], dict[str, Any]], None],
 ) -> None:
     """Stand before every call of this process, once.
 
     Args:
         before: Gets the name of LiteLLM's function, the positional arguments behind it and the call's own, and gives
             those to go on with; what it raises reaches the caller.
-        after: Gets LiteLLM's logging object of the call and its arguments, still on the caller's thread.
+        after: Gets what LiteLLM made of the call and its arguments, still on the caller's thread; it must not raise.
 
     Raises:
         Nothing: a LiteLLM without such a step is told in the log, where refusing was asked for.
@@ -56,7 +58,7 @@ def install(
     def function_setup(original_function: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = before(original_function, args, kwargs)
         made = standing(original_function, *args, **kwargs)
-        after(made[0], kwargs)
+        after(made, kwargs)
         return made
 
     setattr(function_setup, _MARK, True)

@@ -14,7 +14,7 @@ import litellm
 from farthing.guard import guarded, log
 from farthing_litellm.extract import before_setup, is_proxied
 from farthing_litellm.extract.access import under
-from farthing_litellm.refusing import MODEL_AT
+from farthing_litellm.first_step import MODEL_AT
 
 __all__ = ["ask", "forget_told", "tell_how"]
 

@@ -331,11 +331,11 @@ def _before(function: str, args: tuple[Any, ...], arguments: dict[str, Any]) -> 
 
 
 @guarded
-def _after(logging: object, arguments: dict[str, Any]) -> None:
+def _after(made: tuple[Any, ...], arguments: dict[str, Any]) -> None:
     """Begin a call that may be answered without a request."""
     if getattr(litellm, "cache", None) is None:
         return
-    meter, details = get_meter(), getattr(logging, "model_call_details", None)
+    meter, details = get_meter(), getattr(made[0], "model_call_details", None)
     if meter is not None and isinstance(details, dict) and (handlers := _standing_tags()):
         foreseeing.foresee(meter, cast("dict[str, Any]", details), arguments, handlers)
 

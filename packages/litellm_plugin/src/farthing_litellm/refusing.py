@@ -11,6 +11,7 @@ from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL, outer_probes
 from farthing_litellm import extract
 from farthing_litellm.corroborating import corroborated
+from farthing_litellm.first_step import MODEL_AT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
     from farthing.meter import Asking, Meter
     from farthing.runs import Run
 
-__all__ = ["MODEL_AT", "CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
+__all__ = ["CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
 
 _HOW: Final = (
     "Send it with metadata={{pairs}} (for responses: litellm_metadata) or `with farthing.attribute({example}): ...`"
 )
 _CORROBORATED: Final = frozenset({"completion", "acompletion", "responses", "aresponses", "anthropic_messages"})
-MODEL_AT: Final = 2
-"""Where the model stands among the positional arguments of `function_setup`."""
 
 
 class CallRefusedError(AttributionError, BadRequestError):

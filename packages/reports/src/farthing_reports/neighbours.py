@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from farthing.neighbours import RECORDING, switched_off
+from farthing.neighbours import RECORDING, switched_off, traces_itself
 from farthing_reports.checks import Check
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _WHOLE: Final = frozenset(
     }
 )
 """What records models by ways of its own, once it is started."""
-_ANTHROPIC_FROM: Final = 2
-"""The first major version of the anthropic SDK that makes spans of its own (seen with 2.12.0, not with 0.73.0)."""
 _SUM: Final = "Sum tokens and cost over farthing's spans only: those with the attribute attribution.cost.status."
 _LITELLM_TRACING: Final = frozenset(
     {
@@ -74,8 +72,7 @@ def check_neighbours(environ: Mapping[str, str], *, installed: Mapping[str, str]
 
 def _anthropic(versions: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Check]:
     version = versions.get("anthropic")
-    major = (version or "").partition(".")[0]
-    if not major.isdigit() or int(major) < _ANTHROPIC_FROM:
+    if not traces_itself(version):
         return
     if switched_off(environ.get("ANTHROPIC_OPEN_TELEMETRY")):
         yield Check(topic="neighbours", name="anthropic", state="ok", found=f"{version}, its own spans switched off.")

@@ -14,6 +14,7 @@ from farthing.runs import Finish
 __all__ = ["failed", "is_refusal", "was_sent"]
 
 _MAX_CHAIN: Final = 12
+_LITELLM: Final = "litellm"
 
 
 def failed(error: BaseException | None, *, ended: int, began: bool = False) -> Finish:
@@ -28,7 +29,7 @@ def failed(error: BaseException | None, *, ended: int, began: bool = False) -> F
         ended_ns=ended,
         outcome="error",
         usage_shape="litellm",
-        error_type=error_type(error),
+        error_type=error_type(error, invented_in=_LITELLM),
         billed=False if error is not None and not began and is_refusal(error) else None,
     )
 
@@ -55,7 +56,7 @@ def _decisive(error: BaseException) -> str | None:
             return None
         if isinstance(step, httpx.HTTPStatusError):
             return "refused" if step.response.status_code >= httpx.codes.BAD_REQUEST else "broken"
-        is_litellm = type(step).__module__.startswith("litellm.")
+        is_litellm = type(step).__module__.partition(".")[0] == _LITELLM
         if not is_litellm and isinstance(
             step, (httpx.TransportError, APIConnectionError, TimeoutError, JSONDecodeError)
         ):
