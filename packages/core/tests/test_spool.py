@@ -18,7 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from farthing.counting import Counters
 from farthing.otlp import Destination, halves, spans_in
 from farthing.shipping import Shipper
-from farthing.sinks.spool import Record, Spool, spool_contents
+from farthing.sinks.segments import Record, spool_contents
+from farthing.sinks.spool import Spool
 from farthing.testing.receiver import OtlpReceiver
 
 if TYPE_CHECKING:

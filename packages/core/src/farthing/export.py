@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from farthing.counting import Counters
     from farthing.sinks.metrics import InstrumentMaker
     from farthing.sinks.points import PointMeter
+    from farthing.sinks.segments import Kind
     from farthing.sinks.spans import SpanStarter
-    from farthing.sinks.spool import Kind, Spool
+    from farthing.sinks.spool import Spool
     from farthing.sinks.wire import WireSpan
 
 __all__ = ["Telemetry"]

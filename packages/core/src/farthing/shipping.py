@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from farthing.guard import report_fault, report_problem
 from farthing.otlp import Answer, Connection, halves, rejected_spans, spans_in
-from farthing.sinks.spool import Record
+from farthing.sinks.segments import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from farthing.counting import Counters
     from farthing.otlp import Destination
-    from farthing.sinks.spool import Kind, Spool
+    from farthing.sinks.segments import Kind
+    from farthing.sinks.spool import Spool
 
 __all__ = ["Shipper"]
 

@@ -213,7 +213,7 @@ def _ledger(settings: Settings, *, exported: bool) -> list[Check]:
 def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
     """Say what waits to be sent, for how long, and what was put aside."""
     from farthing.runtime import spool_folder  # noqa: PLC0415 - it brings the whole core along
-    from farthing.sinks.spool import spool_contents  # noqa: PLC0415 - see above
+    from farthing.sinks.segments import spool_contents  # noqa: PLC0415 - see above
 
     folder = spool_folder(settings)
     if folder is None:

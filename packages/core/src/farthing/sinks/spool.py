@@ -4,89 +4,50 @@ Every request is written here before it is sent, so that neither an outage nor a
 appends to segments of its own, one for each kind, and holds a lock on each. A segment without its lock belongs to a
 process that is gone: whoever finds it takes it over. The header of a segment says how far it was taken, so that what
 was sent is not sent again, but for the one request that was on its way when its process died; span ids make that
-harmless.
-
-    segment = header, frame, frame, ...
-    header  = magic, offset of the first frame that no receiver has taken
-    frame   = marker, length, CRC-32, number of spans, time in nanoseconds, then an encoded export request
+harmless. How they look: segments.py.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import stat
-import struct
 import threading
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, cast
 from uuid import uuid4
 
 from farthing.files import lock_file, make_private_folder, open_regular
 from farthing.guard import report_fault, report_problem
+from farthing.sinks.segments import (
+    FRAME,
+    HEADER,
+    MAGIC,
+    MARKER,
+    Kind,
+    Record,
+    Segment,
+    create_private,
+    folder_bytes,
+    remove,
+    segments,
+    write_all,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from farthing.counting import Counters
 
-__all__ = ["Kind", "Record", "Spool", "SpoolContents", "spool_contents"]
-
-Kind = Literal["structure", "bills", "metrics"]
-"""Also the order in which room is made: structure goes first, bills and sums last."""
+__all__ = ["Spool"]
 
 _RANKS: Final = {"structure": 0, "bills": 1, "metrics": 2}
-_MAGIC: Final = b"farthing-spool/1\n"
-_HEADER: Final = struct.Struct("<17s7xQ")
-_MARKER: Final = b"REQ\n"
-_FRAME: Final = struct.Struct("<4sIIIQ")
-_NAME: Final = re.compile(r"(structure|bills|metrics)-([0-9a-f]{8})-\d{20}-\d{6}-\d+-[0-9a-f]{8}\.spool")
 _MAX_REQUEST_BYTES: Final = 1 << 26
 _SEGMENT_BYTES: Final = 4 << 20
 _RESET_BYTES: Final = 64 << 10
 _QUARANTINE_BYTES: Final = 16 << 20
 _SCAN_SECONDS: Final = 10.0
-
-
-class Record:
-    """One request that waits."""
-
-    __slots__ = ("count", "kind", "length", "number", "offset", "payload", "segment", "written_ns")
-
-    def __init__(self, kind: Kind, count: int, payload: bytes | None, length: int) -> None:
-        self.kind: Final = kind
-        self.count: Final = count
-        """Spans in it."""
-        self.length: Final = length
-        self.payload = payload
-        """None where only the disk has it."""
-        self.segment: _Segment | None = None
-        """None where no disk has it."""
-        self.offset = 0
-        self.written_ns = time.time_ns()
-        self.number = 0
-        """Its place among the requests of this process; 0 for one of another's."""
-
-
-class _Segment:
-    """One file of the spool, open and locked by this process."""
-
-    __slots__ = ("damaged", "descriptor", "kind", "lost", "path", "size", "waiting", "waiting_spans")
-
-    def __init__(self, path: Path, descriptor: int, kind: Kind, size: int) -> None:
-        self.path: Final = path
-        self.descriptor: int | None = descriptor
-        self.kind: Final = kind
-        self.size = size
-        self.waiting = 0
-        """Records that no receiver has taken."""
-        self.waiting_spans = 0
-        self.lost = False
-        self.damaged = False
 
 
 class Spool:
@@ -108,8 +69,8 @@ class Spool:
         self._counters = counters
         self._segment_bytes: Final = max(_RESET_BYTES, min(_SEGMENT_BYTES, max_bytes // 16))
         self._lock = threading.Lock()
-        self._own: dict[Path, _Segment] = {}
-        self._active: dict[Kind, _Segment] = {}
+        self._own: dict[Path, Segment] = {}
+        self._active: dict[Kind, Segment] = {}
         self._began_ns: Final = time.time_ns()
         self._made = 0
         self._foreign_bytes = 0
@@ -161,12 +122,12 @@ class Spool:
             if payload is not None or segment.descriptor is None:
                 return payload
             try:
-                frame = os.pread(segment.descriptor, _FRAME.size + record.length, record.offset)
+                frame = os.pread(segment.descriptor, FRAME.size + record.length, record.offset)
             except OSError as error:
                 report_fault("farthing.sinks.spool.read", error, self._counters)
                 return None
-        payload = frame[_FRAME.size :]
-        if len(payload) == record.length and zlib.crc32(payload) == _FRAME.unpack_from(frame)[2]:
+        payload = frame[FRAME.size :]
+        if len(payload) == record.length and zlib.crc32(payload) == FRAME.unpack_from(frame)[2]:
             return payload
         segment.damaged = True
         self._counters.add("exported", "spans:damaged", record.count)
@@ -185,7 +146,7 @@ class Spool:
             if segment.descriptor is None:
                 return False
             try:
-                self._advance(segment, record.offset + _FRAME.size + record.length)
+                self._advance(segment, record.offset + FRAME.size + record.length)
             except OSError as error:
                 report_fault("farthing.sinks.spool.ack", error, self._counters)
         return False
@@ -193,7 +154,7 @@ class Spool:
     def adopt(self) -> list[Record]:
         """Take over the oldest segment that a process left behind; give its requests in order."""
         with self._lock:
-            for path, kind, tag in _segments(self.folder):
+            for path, kind, tag in segments(self.folder):
                 if tag == self._tag and path not in self._own:
                     records = self._take_over(path, kind)
                     if records:
@@ -227,14 +188,14 @@ class Spool:
         self._active.clear()
 
     def _append(self, record: Record, payload: bytes) -> None:
-        self._make_room(_FRAME.size + len(payload))
+        self._make_room(FRAME.size + len(payload))
         segment = self._active.get(record.kind)
         if segment is None or segment.descriptor is None or segment.size >= self._segment_bytes:
             segment = self._active[record.kind] = self._create(record.kind)
         descriptor = cast("int", segment.descriptor)
-        frame = _FRAME.pack(_MARKER, len(payload), zlib.crc32(payload), record.count, time.time_ns()) + payload
+        frame = FRAME.pack(MARKER, len(payload), zlib.crc32(payload), record.count, time.time_ns()) + payload
         try:
-            _write_all(descriptor, frame, segment.size)
+            write_all(descriptor, frame, segment.size)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(descriptor, segment.size)
@@ -244,7 +205,7 @@ class Spool:
         segment.waiting += 1
         segment.waiting_spans += record.count
 
-    def _create(self, kind: Kind) -> _Segment:
+    def _create(self, kind: Kind) -> Segment:
         """Make a segment; it gets its name once it is locked and whole, so that nobody takes it for a leftover."""
         self._made += 1
         name = f"{kind}-{self._tag}-{self._began_ns:020d}-{self._made:06d}-{os.getpid()}-{uuid4().hex[:8]}.spool"
@@ -252,37 +213,37 @@ class Spool:
         hidden = self.folder / f".{name}"
         try:
             make_private_folder(self.folder)
-            descriptor = _create_private(hidden)
+            descriptor = create_private(hidden)
         except FileNotFoundError:  # another process has just removed the folder, as it was empty
             make_private_folder(self.folder)
-            descriptor = _create_private(hidden)
+            descriptor = create_private(hidden)
         try:
             with suppress(OSError):
                 lock_file(descriptor)  # where the file system knows no locks, nobody takes over either
-            _write_all(descriptor, _HEADER.pack(_MAGIC, _HEADER.size), 0)
+            write_all(descriptor, HEADER.pack(MAGIC, HEADER.size), 0)
             hidden.rename(path)
         except OSError:
             os.close(descriptor)
             with suppress(OSError):
                 hidden.unlink()
             raise
-        segment = self._own[path] = _Segment(path, descriptor, kind, _HEADER.size)
+        segment = self._own[path] = Segment(path, descriptor, kind, HEADER.size)
         return segment
 
-    def _advance(self, segment: _Segment, offset: int) -> None:
+    def _advance(self, segment: Segment, offset: int) -> None:
         descriptor = cast("int", segment.descriptor)
         if segment.waiting:
-            _write_all(descriptor, _HEADER.pack(_MAGIC, offset), 0)
+            write_all(descriptor, HEADER.pack(MAGIC, offset), 0)
         elif segment is not self._active.get(segment.kind):
             self._remove(segment)
         elif segment.size >= _RESET_BYTES:
-            os.ftruncate(descriptor, _HEADER.size)
-            segment.size = _HEADER.size
-            _write_all(descriptor, _HEADER.pack(_MAGIC, segment.size), 0)
+            os.ftruncate(descriptor, HEADER.size)
+            segment.size = HEADER.size
+            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
         else:
-            _write_all(descriptor, _HEADER.pack(_MAGIC, segment.size), 0)
+            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
 
-    def _remove(self, segment: _Segment) -> None:
+    def _remove(self, segment: Segment) -> None:
         try:
             if segment.damaged:
                 self._put_aside(segment.path)
@@ -292,7 +253,7 @@ class Spool:
             report_fault("farthing.sinks.spool.remove", error, self._counters)
         self._release(segment)
 
-    def _release(self, segment: _Segment) -> None:
+    def _release(self, segment: Segment) -> None:
         descriptor, segment.descriptor = segment.descriptor, None
         if descriptor is not None:
             with suppress(OSError):
@@ -306,19 +267,19 @@ class Spool:
         now = time.monotonic()
         if now - self._scanned_at > _SCAN_SECONDS:
             self._scanned_at = now
-            self._foreign_bytes = max(0, _folder_bytes(self.folder) - own_bytes)
+            self._foreign_bytes = max(0, folder_bytes(self.folder) - own_bytes)
         if own_bytes + self._foreign_bytes + wanted_bytes <= self._max_bytes:
             return
         self._scanned_at = now
-        excess = _folder_bytes(self.folder) + wanted_bytes - self._max_bytes
+        excess = folder_bytes(self.folder) + wanted_bytes - self._max_bytes
         for path in sorted((self.folder / "quarantine").glob("*")):
             if excess > 0:
-                excess -= _unlink(path)
-        for path, kind, _ in sorted(_segments(self.folder), key=lambda found: (_RANKS[found[1]], found[0].name)):
+                excess -= remove(path)
+        for path, kind, _ in sorted(segments(self.folder), key=lambda found: (_RANKS[found[1]], found[0].name)):
             if excess <= 0:
                 break
             excess -= self._give_up(path, kind, "room")
-        self._foreign_bytes = max(0, _folder_bytes(self.folder) - sum(s.size for s in self._own.values()))
+        self._foreign_bytes = max(0, folder_bytes(self.folder) - sum(s.size for s in self._own.values()))
 
     def _give_up(self, path: Path, kind: Kind, why: str) -> int:
         """Delete a segment that is ours or nobody's, count what was in it, and give the bytes gained."""
@@ -350,7 +311,7 @@ class Spool:
             if not status.st_nlink:
                 os.close(descriptor)
                 return []
-            segment = _Segment(path, descriptor, kind, status.st_size)
+            segment = Segment(path, descriptor, kind, status.st_size)
             records = self._index(segment)
         except OSError as error:
             os.close(descriptor)
@@ -364,29 +325,29 @@ class Spool:
             return []
         return records
 
-    def _index(self, segment: _Segment) -> list[Record]:
+    def _index(self, segment: Segment) -> list[Record]:
         """Find the frames of a segment that no receiver has taken."""
         descriptor, size = cast("int", segment.descriptor), segment.size
-        head = os.pread(descriptor, _HEADER.size, 0)
-        if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        head = os.pread(descriptor, HEADER.size, 0)
+        if len(head) < HEADER.size or not head.startswith(MAGIC):
             segment.damaged = size > 0
             self._counters.add("spool", "damaged")
             return []
-        offset: int = _HEADER.unpack(head)[1]
+        offset: int = HEADER.unpack(head)[1]
         records: list[Record] = []
-        while offset + _FRAME.size <= size:
-            marker, length, _, count, written_ns = _FRAME.unpack(os.pread(descriptor, _FRAME.size, offset))
-            if marker != _MARKER or length > _MAX_REQUEST_BYTES:
+        while offset + FRAME.size <= size:
+            marker, length, _, count, written_ns = FRAME.unpack(os.pread(descriptor, FRAME.size, offset))
+            if marker != MARKER or length > _MAX_REQUEST_BYTES:
                 segment.damaged = True
                 self._counters.add("spool", "damaged")
                 break
-            if offset + _FRAME.size + length > size:
+            if offset + FRAME.size + length > size:
                 self._counters.add("spool", "torn")
                 break
             record = Record(segment.kind, count, None, length)
             record.segment, record.offset, record.written_ns = segment, offset, written_ns
             records.append(record)
-            offset += _FRAME.size + length
+            offset += FRAME.size + length
         segment.waiting = len(records)
         segment.waiting_spans = sum(record.count for record in records)
         return records
@@ -409,94 +370,16 @@ class Spool:
         folder = self.folder / "quarantine"
         try:
             make_private_folder(folder)
-            if _folder_bytes(folder) + len(payload) > _QUARANTINE_BYTES:
+            if folder_bytes(folder) + len(payload) > _QUARANTINE_BYTES:
                 return
             descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                _write_all(descriptor, payload, 0)
+                write_all(descriptor, payload, 0)
             finally:
                 os.close(descriptor)
         except OSError as error:
             report_fault("farthing.sinks.spool.quarantine", error, self._counters)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolContents:
-    """What waits in a spool folder, as seen from outside."""
-
-    segments: int
-    """Files that hold something."""
-    size_bytes: int
-    oldest_seconds: float
-    """Since the oldest of them was written to; 0 when there is none."""
-    quarantined: tuple[str, ...]
-    """Names of the files that were put aside, or will be: what has a segment's name and is none."""
-
-
-def spool_contents(folder: Path) -> SpoolContents:
-    """Look into a spool folder without touching anything.
-
-    Raises:
-        OSError: The quarantine cannot be listed.
-    """
-    held: list[os.stat_result] = []
-    strange: list[str] = []
-    for path, _, _ in _segments(folder):
-        with suppress(OSError):
-            if not stat.S_ISREG(path.lstat().st_mode):
-                strange.append(path.name)
-                continue
-        with suppress(OSError), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            head = file.read(_HEADER.size)
-            status = os.fstat(file.fileno())
-            if len(head) < _HEADER.size or not head.startswith(_MAGIC):
-                strange += [path.name] if status.st_size else []
-            elif _HEADER.unpack(head)[1] < status.st_size:
-                held.append(status)
-    quarantine = folder / "quarantine"
-    return SpoolContents(
-        segments=len(held),
-        size_bytes=sum(status.st_size for status in held),
-        oldest_seconds=max((time.time() - status.st_mtime for status in held), default=0.0),
-        quarantined=(*strange, *(sorted(path.name for path in quarantine.iterdir()) if quarantine.is_dir() else ())),
-    )
-
-
-def _segments(folder: Path) -> list[tuple[Path, Kind, str]]:
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
-    except OSError:
-        return []
-    matches = ((folder / name, _NAME.fullmatch(name)) for name in names)
-    return [(path, cast("Kind", match[1]), match[2]) for path, match in matches if match is not None]
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for path in (*folder.glob("*"), *folder.glob("quarantine/*")):
-        with suppress(OSError):
-            total += path.lstat().st_size
-    return total
-
-
-def _create_private(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-
-
-def _unlink(path: Path) -> int:
-    try:
-        size = path.lstat().st_size
-        path.unlink()
-    except OSError:
-        return 0
-    return size
-
-
 def _what(kind: Kind) -> str:
     return "metrics" if kind == "metrics" else "spans"
-
-
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    written = 0
-    while written < len(data):
-        written += os.pwrite(descriptor, data[written:], offset + written)
