@@ -24,13 +24,14 @@ from opentelemetry.sdk.trace import TracerProvider
 import farthing
 from farthing import neighbours
 from farthing.testing import Captured, capture
-from farthing.testing.provider import FakeProvider
 from farthing_crewai import FarthingListener
 from farthing_langchain import FarthingHandler
 from farthing_litellm import FarthingLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from farthing.testing.provider import FakeProvider
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -38,28 +39,6 @@ pytestmark = [
 ]
 Lite: Final[Any] = litellm
 ASK: Final = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    """Serve on loopback."""
-    with FakeProvider() as found:
-        yield found
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    """Keep a ledger for one test."""
-    with capture() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    """Leave no callback behind."""
-    yield
-    Lite.callbacks = []
-    Lite.logging_callback_manager._reset_all_callbacks()
 
 
 def settled(provider: FakeProvider, captured: Captured) -> list[farthing.Call]:

@@ -22,8 +22,6 @@ from farthing_reports.ledger import find_ledger
 from farthing_reports.report import Row, aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from farthing import Call
 
 pytestmark = [
@@ -34,20 +32,10 @@ Lite: Final[Any] = litellm
 
 
 @pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    """Serve on loopback."""
-    with FakeProvider() as found:
-        yield found
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
+def captured(captured: Captured) -> Captured:
     """Keep a ledger, with farthing for LiteLLM."""
-    with capture() as found:
-        Lite.callbacks = [FarthingLogger(feature="gateway")]
-        yield found
-    Lite.callbacks = []
-    Lite.logging_callback_manager._reset_all_callbacks()
+    Lite.callbacks = [FarthingLogger(feature="gateway")]
+    return captured
 
 
 def over_litellm(provider: FakeProvider) -> Any:
@@ -141,8 +129,6 @@ def test_one_refusal_has_one_name(provider: FakeProvider, status: int) -> None:
         with pytest.raises(Exception, match=r"(?i)error"):
             native(provider).invoke("hi", config())
         names = {call.framework: call.error_type for call in captured.calls}
-        Lite.callbacks = []
-        Lite.logging_callback_manager._reset_all_callbacks()
     assert names == {"litellm": str(status), "langchain": str(status)}
 
 

@@ -41,27 +41,10 @@ Lite: Final[Any] = litellm
 SECRET: Final = "what-was-asked"
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    """Serve on loopback."""
-    with FakeProvider() as found:
-        yield found
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    """Keep a ledger for one test."""
-    with capture() as found:
-        yield found
-
-
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    """Leave no callback and no cache behind."""
+    """Leave no cache in LangChain."""
     yield
-    Lite.callbacks = []
-    Lite.cache = None
-    Lite.logging_callback_manager._reset_all_callbacks()
     set_llm_cache(None)
 
 

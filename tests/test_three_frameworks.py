@@ -33,21 +33,12 @@ CANARY = "canary-7f3a9"
 """Stands in every prompt, key, header, reply and error text; must stand in nothing that leaves."""
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    """Serve on loopback."""
-    with FakeProvider() as found:
-        yield found
-
-
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    """Listen to CrewAI, and leave no listener and no callback behind for the next test."""
+    """Listen to CrewAI, and leave no listener behind for the next test."""
     listener = FarthingListener(feature="research")
     yield
     listener.close()
-    litellm.callbacks = []
-    litellm.logging_callback_manager._reset_all_callbacks()  # pyright: ignore[reportPrivateUsage] - the only way
 
 
 def use_langchain(provider: FakeProvider) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import litellm
 import pytest
@@ -27,9 +27,6 @@ from farthing_crewai import FarthingListener
 from farthing_langchain import FarthingHandler
 from farthing_litellm import FarthingLogger
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -40,21 +37,6 @@ ASK: Final = [{"role": "user", "content": SECRET}]
 ASKED_TOKENS: Final = (16 + len(SECRET)) / 4
 """What the method makes of ASK: a message, and a token for four bytes."""
 WORDS: Final = "answer " * 100
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    """Serve on loopback, always with an answer of 700 bytes in 10 pieces."""
-    with FakeProvider() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    """Leave no callback behind."""
-    yield
-    Lite.callbacks = []
-    Lite.logging_callback_manager._reset_all_callbacks()
 
 
 def lite_call(provider: FakeProvider, **more: Any) -> dict[str, Any]:
