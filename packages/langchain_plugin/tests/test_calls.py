@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
@@ -232,6 +232,68 @@ def test_anthropic_stream(provider: FakeProvider, anthropic: MakeModel, settle: 
     assert list(anthropic().stream("hi", config()))
     (call,) = settle()
     assert call.streaming
+
+
+HOUR: Final = {"type": "ephemeral", "ttl": "1h"}
+MINUTES: Final = {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    ("marks", "parameters"),
+    [([HOUR], {}), ([HOUR, HOUR], {}), ([None], {"cache_control": HOUR}), ([HOUR], {"cache_control": HOUR})],
+    ids=["block", "blocks", "parameter", "both"],
+)
+def test_anthropic_stream_writes_for_an_hour(
+    marks: list[dict[str, str] | None],
+    parameters: dict[str, Any],
+    provider: FakeProvider,
+    anthropic: MakeModel,
+    settle: Settle,
+) -> None:
+    """A stream's usage does not tell the lifetimes of cache writes: the request asks for one, and it is billed."""
+    provider.script(Reply(input_tokens=1000, cache_write_1h_tokens=400, output_tokens=40))
+    assert list(anthropic().stream(_marked(*marks), config(), **parameters))
+    (call,) = settle()
+    assert call.usage is not None
+    assert (call.usage.cache_write_1h_tokens, call.usage.cache_write_tokens) == (400, 400)
+    assert "cache-ttl-assumed" not in call.cost.flags
+
+
+def test_anthropic_stream_marked_by_a_tool_and_a_result(
+    provider: FakeProvider, anthropic: MakeModel, settle: Settle
+) -> None:
+    """Marks stand on tools and inside results of tools as well."""
+    provider.script(Reply(input_tokens=1000, cache_write_1h_tokens=400, output_tokens=40))
+    tool = {"name": "look", "description": "Look.", "input_schema": {"type": "object"}, "cache_control": HOUR}
+    asked = [
+        HumanMessage("hi"),
+        AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "t1"}]),
+        ToolMessage([{"type": "text", "text": "seen", "cache_control": HOUR}], tool_call_id="t1"),
+    ]
+    assert list(anthropic().bind_tools([tool]).stream(asked, config()))
+    assert len(settle()) == 1
+
+
+def test_anthropic_stream_writes_for_both(provider: FakeProvider, anthropic: MakeModel, settle: Settle) -> None:
+    """Where a request asks for both lifetimes, what the stream wrote for which is not known, and flagged."""
+    provider.script(Reply(input_tokens=1000, cache_write_5m_tokens=400, output_tokens=40))
+    assert list(anthropic().stream(_marked(HOUR, MINUTES), config()))
+    (call,) = settle()
+    assert "cache-ttl-assumed" in call.cost.flags
+
+
+def test_anthropic_tells_better(provider: FakeProvider, anthropic: MakeModel, settle: Settle) -> None:
+    """What the provider says of the lifetimes stands above what was asked for."""
+    provider.script(WRITTEN)
+    anthropic().invoke(_marked(HOUR), config())
+    (call,) = settle()
+    assert call.usage is not None
+    assert (call.usage.cache_write_5m_tokens, call.usage.cache_write_1h_tokens) == (150, 50)
+
+
+def _marked(*marks: dict[str, str] | None) -> list[HumanMessage]:
+    blocks = [{"type": "text", "text": "hi", **({"cache_control": mark} if mark else {})} for mark in marks]
+    return [HumanMessage(blocks)]  # type: ignore[arg-type]
 
 
 def test_anthropic_stream_through_a_proxy(provider: FakeProvider, anthropic: MakeModel, settle: Settle) -> None:

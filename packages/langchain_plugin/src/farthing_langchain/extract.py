@@ -74,8 +74,8 @@ class Asked(NamedTuple):
     """Whether it is the model step of an agent, whose middleware tries again without saying so."""
     prompts: int
     """How many runs were begun together, for one or for several requests."""
-    batch: object
-    """The parameters that runs begun together share; compared by identity, never read."""
+    params: Mapping[str, Any]
+    """The request's parameters, of which only marks and sizes are read; runs begun together share the one object."""
 
 
 def tags_of(metadata: Mapping[str, Any] | None, labels: list[str] | None) -> Mapping[str, object]:

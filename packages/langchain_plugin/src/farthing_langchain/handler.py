@@ -24,6 +24,7 @@ from farthing.setup import get_meter
 from farthing_langchain import extract, include_usage
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
+from farthing_langchain.lifetimes import asked_lifetime, with_lifetime
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 from farthing_langchain.repeating import Told
@@ -213,8 +214,8 @@ class FarthingHandler(BaseCallbackHandler):
     ) -> None:
         """Begin a completion call."""
         asked = extract.asked(metadata, tags, kwargs)
-        if asked.prompts > 1 and asked.batch and run_id.int not in lineage:
-            lineage.join_batch(run_id.int, asked.batch, asked.prompts)
+        if asked.prompts > 1 and asked.params and run_id.int not in lineage:
+            lineage.join_batch(run_id.int, asked.params, asked.prompts)
         self._start_call("text_completion", run_id.int, parent_of(parent_run_id), asked, prompt=prompts)
 
     @override
@@ -254,7 +255,7 @@ class FarthingHandler(BaseCallbackHandler):
         if meter.estimating and not finish.usage:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))
         if place is not None and place.told is not None:
-            finish = place.told.corrected(finish)
+            finish = with_lifetime(place.told.corrected(finish), place.cache_lifetime)
         if (run := meter.runs.get(key)) is not None:
             if place is not None:
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
@@ -349,7 +350,9 @@ class FarthingHandler(BaseCallbackHandler):
         tags = {**declared, **asked.tags} if declared else asked.tags
         if meter.enforcing:
             meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
-        lineage.enter(run, Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told()))
+        lifetime = asked_lifetime(prompt, asked.params) if asked.provider == "anthropic" else None
+        place = Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told(), lifetime)
+        lineage.enter(run, place)
         outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
         if is_inner:  # a model that calls another one: the inner one reaches the provider
@@ -371,7 +374,7 @@ class FarthingHandler(BaseCallbackHandler):
             attempt=asked.attempt if earlier is None else earlier.attempt + 1,
             operation_id=None if earlier is None else earlier.operation_id,
             inner=is_inner,
-            prompt_bytes=extract.prompt_size(prompt, asked.batch) if meter.estimating and prompt else None,
+            prompt_bytes=extract.prompt_size(prompt, asked.params) if meter.estimating and prompt else None,
         )
         if asked.over_library:
             CURRENT_CALL.set(key)

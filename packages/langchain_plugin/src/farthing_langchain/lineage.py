@@ -49,6 +49,8 @@ class Place(NamedTuple):
     """What the graph's nodes between the scope and this run are declared with; the innermost node's win."""
     told: Told | None = None
     """What the pieces of a model call's stream told of its usage."""
+    cache_lifetime: str | None = None
+    """How long all lives that a model call's request writes into a cache, where it says so."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")
