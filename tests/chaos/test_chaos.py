@@ -97,6 +97,23 @@ def test_killed_at_random_moments(world: World) -> None:
     # A call is in the ledger before its span is in the spool: a kill between them costs the backend one batch.
     assert not world.arrived - world.invoiced
     assert (world.recorded - world.arrived).total() <= 4 * 100
+    # The sums on disk are half a second old at most, however long the interval of their sending is.
+    assert world.recorded.total() - 4 * 100 <= world.metered <= world.recorded.total()
+
+
+def test_a_process_without_a_call_sends_what_a_killed_one_left(world: World) -> None:
+    """Whoever starts next is enough, spans and sums alike, also where it has nothing of its own to send."""
+    process = world.start_script("spend(invoice, 0, 20, 0)\nprint('spent', flush=True)\ntime.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    while world.recorded.total() < 20:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    with world.backend():
+        end(world.start_script("farthing.configure()\ntime.sleep(3)\nfarthing.flush(10)"))
+    world.check()
 
 
 def test_fifty_threads(world: World) -> None:

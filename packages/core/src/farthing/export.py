@@ -128,7 +128,7 @@ class Telemetry:
         return self._meter
 
     def collect(self) -> None:
-        """Encode the spans that ended since, and hand them to the sending thread; called on the worker after a batch.
+        """Hand the spans that ended since to the sending thread, and have the sums on disk; called after a batch.
 
         Raises:
             Nothing.
@@ -136,6 +136,8 @@ class Telemetry:
         self._looked = False
         if self._ended:
             self._encode()
+        if self._metrics is not None:
+            self._metrics.keep()
 
     def watch(self) -> None:
         """Look after the sending threads; called about once a second on the worker."""
@@ -284,7 +286,7 @@ class Telemetry:
             word="metrics",
             spool=self._spool(destination),
             counters=self._counters,
-            snapshot=meter.encoded,
+            sums=meter,
             interval_seconds=_metric_interval_seconds(),
         )
         self._metrics.start()

@@ -25,6 +25,7 @@ from farthing.runs import RunMap
 from farthing.settings import RELOADED, Settings, load_settings, settings_file
 from farthing.sinks.ledger import LedgerSink
 from farthing.sinks.metrics import MetricSink
+from farthing.sinks.segments import segments
 from farthing.sinks.spans import SpanSink
 from farthing.sinks.spool import Spool
 
@@ -130,6 +131,16 @@ class Runtime:
             asks_for_usage=settings.ask_for_usage,
         )
 
+    def resume(self) -> None:
+        """Begin to send what an earlier process left, if there is anything and somewhere to send it.
+
+        Raises:
+            Nothing.
+        """
+        folder = spool_folder(self.settings)
+        if folder is not None and self.telemetry.destination("TRACES") is not None and segments(folder):
+            self.delivery.begin()
+
     def note_line(self, name: str, line: Mapping[str, object]) -> None:
         """Have the worker add a line to a file beside the ledger, once; without a ledger it is kept nowhere.
 
@@ -187,8 +198,10 @@ class Runtime:
             self._tend_ledger(now=final)
             self.telemetry.collect()
             self.telemetry.watch()
-        if not final and self.telemetry.tracer() is not None:
-            self._lookout.look()
+        if not final:
+            self.telemetry.meter()  # with it begins to be sent what other processes left, also without a call here
+            if self.telemetry.tracer() is not None:
+                self._lookout.look()
 
     def _tend_ledger(self, *, now: bool) -> None:
         if self.ledger is None:

@@ -69,6 +69,7 @@ def configure(
             _runtime.telemetry.given = providers
             return
         earlier, _runtime = _runtime, Runtime(loaded, explicit=True, providers=providers, arguments=settings)
+        _runtime.resume()
     _watch_for_the_end(loaded)
     if earlier is not None:
         earlier.close(loaded.exit_timeout_seconds)

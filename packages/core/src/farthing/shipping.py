@@ -1,7 +1,8 @@
 """Sends what the worker encoded: a thread for each destination, in order, with backoff, from memory while it is fresh.
 
 A request is on disk before it is sent (`farthing.sinks.spool`); the thread only ever forgets what a receiver took, what
-it cannot read, or what had to make room. Where there is no spool, or its disk is full, requests wait in memory.
+it cannot read, or what had to make room. Where there is no spool, or its disk is full, requests wait in memory. Sums
+are on disk long before it is their time to be sent, so that a killed process leaves them to the next one.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import random
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from farthing.guard import report_fault, report_problem
 from farthing.otlp import Answer, Connection, halves, rejected_spans, spans_in
 from farthing.sinks.segments import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from farthing.counting import Counters
     from farthing.otlp import Destination
     from farthing.sinks.segments import Kind
@@ -33,6 +32,22 @@ _FRESH_BYTES: Final = 8 << 20
 _UNSPOOLED_BYTES: Final = 32 << 20
 _ADOPT_SECONDS: Final = 5.0
 _JOIN_SECONDS: Final = 0.1
+_KEEP_SECONDS: Final = 0.5
+_KEEP_SHARE: Final = 0.02
+"""Of the worker's time that keeping sums on disk may take."""
+
+
+class Sums(Protocol):
+    """What a destination of metrics is told, over and over."""
+
+    @property
+    def changes(self) -> int:
+        """Grows with every measurement."""
+        ...
+
+    def encoded(self) -> bytes | None:
+        """Give the present state as an encoded request, or None where there is none yet."""
+        ...
 
 
 class Shipper:
@@ -43,8 +58,8 @@ class Shipper:
         word: What the counters call its contents.
         spool: Where requests wait; None keeps them in memory alone.
         counters: Where results are counted.
-        snapshot: For metrics: gives the present state as an encoded request, or None where there is none yet.
-        interval_seconds: How often a snapshot is sent.
+        sums: For metrics: what there is to send.
+        interval_seconds: How often they are sent.
     """
 
     def __init__(
@@ -54,14 +69,14 @@ class Shipper:
         word: Literal["spans", "metrics"],
         spool: Spool | None,
         counters: Counters,
-        snapshot: Callable[[], bytes | None] | None = None,
+        sums: Sums | None = None,
         interval_seconds: float = 60.0,
     ) -> None:
         self.destination: Final = destination
         self._word: Final = word
         self._spool: Final = spool
         self._counters = counters
-        self._snapshot = snapshot
+        self._sums = sums
         self._interval: Final = interval_seconds
         self._connection: Final = Connection(destination)
         self._changed = threading.Condition()
@@ -71,6 +86,10 @@ class Shipper:
         self._fresh: deque[Record] = deque()
         self._fresh_bytes = 0
         self._last_snapshot: Record | None = None
+        self._flying: list[Record] = []
+        self._snapping: Final = threading.Lock()
+        self._kept = 0
+        self._keep_at = 0.0
         self._put = 0
         self._finished = 0
         self._asked = 0
@@ -133,7 +152,7 @@ class Shipper:
         put, asked, failures = ticket
 
         def arrived() -> bool:
-            return self._collected >= asked and self._finished >= (put if self._snapshot is None else self._put)
+            return self._collected >= asked and self._finished >= (put if self._sums is None else self._put)
 
         def settled() -> bool:
             return arrived() or self._failures != failures or self._must_wait()
@@ -168,6 +187,22 @@ class Shipper:
         self._closing = True
         if self._spool is not None:
             self._spool.abandon()
+
+    def keep(self) -> None:
+        """Have sums that changed on disk, for the next process if this one is killed; called on the worker.
+
+        Raises:
+            Nothing.
+        """
+        began = time.monotonic()
+        if self._sums is None or self._spool is None or began < self._keep_at or self._sums.changes == self._kept:
+            return
+        try:
+            self._take_snapshot(self._sums, to_send=False)
+        except Exception as error:  # noqa: BLE001 - a metric's fault must not take bills along
+            report_fault("farthing.shipping", error, self._counters)
+        ended = time.monotonic()
+        self._keep_at = ended + max(_KEEP_SECONDS, (ended - began) / _KEEP_SHARE)
 
     def cut_if_stuck(self) -> None:
         """Cut a request that never ends; called about once a second from another thread."""
@@ -273,7 +308,7 @@ class Shipper:
                 self._adopt(now)
             if not self._waiting:
                 self._urgent = False
-                return _ADOPT_SECONDS if self._snapshot is None else min(_ADOPT_SECONDS, self._collect_at - now)
+                return _ADOPT_SECONDS if self._sums is None else min(_ADOPT_SECONDS, self._collect_at - now)
             if now < self._retry_at and (self._told_to_wait or not self._urgent):
                 return self._retry_at - now
             limit = self.destination.timeout_seconds
@@ -287,18 +322,25 @@ class Shipper:
     def _collect(self, now: float) -> None:
         """Take a snapshot when its time has come or somebody asks; it stands for all earlier ones of this process."""
         asked = self._asked
-        if self._snapshot is not None and (asked > self._collected or now >= self._collect_at):
+        if self._sums is not None and (asked > self._collected or now >= self._collect_at):
             self._collect_at = now + self._interval
-            payload = self._snapshot()
-            if payload is not None:
-                earlier = self._last_snapshot
-                record = self._last_snapshot = self._stored("metrics", payload, 1)
-                if earlier is not None:
-                    with self._changed:
-                        if earlier in self._waiting:
-                            self._waiting.remove(earlier)
-                self._enqueue(record)
+            self._take_snapshot(self._sums, to_send=True)
         self._collected = asked
+
+    def _take_snapshot(self, sums: Sums, *, to_send: bool) -> None:
+        """Write the present sums down instead of the earlier ones; send them if that was due for those as well."""
+        with self._snapping:
+            changes, payload = sums.changes, sums.encoded()
+            if payload is None:
+                return
+            record = self._stored("metrics", payload, 1)
+            earlier, self._last_snapshot, self._kept = self._last_snapshot, record, changes
+            with self._changed:
+                if earlier is not None and earlier in self._waiting:
+                    self._waiting.remove(earlier)
+                    to_send = to_send or earlier not in self._flying
+            if to_send:
+                self._enqueue(record)
 
     def _take_last_snapshot(self) -> None:
         """Keep the sums that were asked for and that the thread had no time for: the next process sends them."""
@@ -349,7 +391,9 @@ class Shipper:
         records = [record for record in oldest if record in self._waiting]
         if not parts or len(parts) != len(records):
             return
+        self._flying = records
         answer = self._connection.post(b"".join(parts), timeout_seconds=timeout_seconds)
+        self._flying = []
         if answer.verdict == "taken":
             self._succeeded(answer, sum(record.count for record in records))
             self._forget(records, sent=True)
@@ -428,3 +472,5 @@ class Shipper:
         self._retry_at = time.monotonic() + wait
         with self._changed:
             self._failures += 1
+            if self._sums is not None and self._last_snapshot not in self._waiting:
+                self._collect_at = time.monotonic()  # newer sums were kept while the older were on their way

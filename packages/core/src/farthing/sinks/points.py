@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PointMeter"]
 
 Attributes = frozenset[tuple[str, "AttributeValue"]]
-State = TypeVar("State")
+Series = TypeVar("Series")
 
 _MAX_SERIES: Final = 2_000
 """Of one instrument, as the SDK has it: "Metrics SDK, Cardinality limits" of the OpenTelemetry specification."""
@@ -45,13 +45,18 @@ class PointMeter:
     def __init__(self, *, resource: Resource, scope_name: str, scope_version: str) -> None:
         self._resource = resource
         self._scope: Final = (scope_name, scope_version)
-        self._lock = threading.Lock()
+        self._state: Final = _State()
         self._started_ns: Final = time.time_ns()
         self._instruments: list[_Counter | _Histogram | _Observed] = []
 
+    @property
+    def changes(self) -> int:
+        """Grows with every measurement."""
+        return self._state.changes
+
     def create_counter(self, name: str, unit: str = "", description: str = "") -> _Counter:
         """Make a sum that only grows."""
-        return self._keep(_Counter((name, description, unit), self._lock))
+        return self._keep(_Counter((name, description, unit), self._state))
 
     def create_histogram(
         self,
@@ -63,7 +68,7 @@ class PointMeter:
     ) -> _Histogram:
         """Make a histogram with these boundaries."""
         bounds = tuple(explicit_bucket_boundaries_advisory or ())
-        return self._keep(_Histogram((name, description, unit), self._lock, bounds))
+        return self._keep(_Histogram((name, description, unit), self._state, bounds))
 
     def create_observable_counter(
         self, name: str, callbacks: Sequence[Observe] | None = None, unit: str = "", description: str = ""
@@ -106,23 +111,34 @@ class PointMeter:
         return instrument
 
 
+class _State:
+    """What the instruments of a meter share."""
+
+    __slots__ = ("changes", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.changes = 0
+
+
 class _Counter:
     """A sum that only grows."""
 
-    def __init__(self, named: tuple[str, str, str], lock: threading.Lock) -> None:
+    def __init__(self, named: tuple[str, str, str], state: _State) -> None:
         self.named: Final = named
-        self._lock = lock
+        self._state = state
         self._sums: dict[Attributes, float] = {}
 
     def add(self, amount: float, attributes: Mapping[str, AttributeValue] | None = None) -> None:
         """Add."""
-        with self._lock:
+        with self._state.lock:
+            self._state.changes += 1
             key = _admitted(self._sums, frozenset((attributes or {}).items()))
             self._sums[key] = self._sums.get(key, 0) + amount
 
     def data(self, times: tuple[int, int]) -> DataT | None:
         """Give the sums."""
-        with self._lock:
+        with self._state.lock:
             sums = list(self._sums.items())
         return _sum([(dict(key), value) for key, value in sums], times)
 
@@ -143,16 +159,17 @@ class _Shape:
 class _Histogram:
     """Counts by size."""
 
-    def __init__(self, named: tuple[str, str, str], lock: threading.Lock, bounds: tuple[float, ...]) -> None:
+    def __init__(self, named: tuple[str, str, str], state: _State, bounds: tuple[float, ...]) -> None:
         self.named: Final = named
-        self._lock = lock
+        self._state = state
         self._bounds: Final = bounds
         self._shapes: dict[Attributes, _Shape] = {}
 
     def record(self, amount: float, attributes: Mapping[str, AttributeValue] | None = None) -> None:
         """Count one in."""
         key = frozenset((attributes or {}).items())
-        with self._lock:
+        with self._state.lock:
+            self._state.changes += 1
             shape = self._shapes.get(key)
             if shape is None:
                 key = _admitted(self._shapes, key)
@@ -171,7 +188,7 @@ class _Histogram:
             HistogramDataPoint,
         )
 
-        with self._lock:
+        with self._state.lock:
             points: list[HistogramDataPoint] = [
                 HistogramDataPoint(
                     attributes=dict(key),
@@ -217,7 +234,7 @@ class _Observed:
 Instrument = TypeVar("Instrument", _Counter, _Histogram, _Observed)
 
 
-def _admitted(known: Mapping[Attributes, State], key: Attributes) -> Attributes:
+def _admitted(known: Mapping[Attributes, Series], key: Attributes) -> Attributes:
     """Fold the series beyond the limit into one, so that sums stay whole."""
     return key if key in known or len(known) < _MAX_SERIES - 1 else _OVERFLOW
 

@@ -106,7 +106,12 @@ class Spool:
         record = Record(kind, count, payload, len(payload))
         with self._lock:
             earlier = self._active.pop(kind, None)
-            self._append(record, payload)
+            try:
+                self._append(record, payload)
+            except OSError:
+                if earlier is not None:
+                    self._active[kind] = earlier
+                raise
             if earlier is not None:
                 self._remove(earlier)
         return record
