@@ -23,7 +23,8 @@ __all__ = ["Delivery", "Event"]
 
 Event = tuple[str, "Run"]
 
-_GATHER_SECONDS: Final = 0.05
+_GATHER_SECONDS: Final = 0.2
+_YIELD_SECONDS: Final = 0.05
 _IDLE_SECONDS: Final = 1.0
 _MAX_BATCH: Final = 500
 _STRUCTURE_SHARE: Final = 0.9
@@ -61,6 +62,7 @@ class Delivery:
         self._queue: deque[Event | threading.Event] = deque()
         # Reentrant, as an Event is not: the collector may end a run, and so wake the worker, inside of either.
         self._wake: SimpleQueue[None] = SimpleQueue()
+        self._hurry: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         self._in_hand = 0
@@ -87,6 +89,8 @@ class Delivery:
         self._queue.append((kind, run))
         if self._wake.empty():
             self._wake.put(None)
+        if waiting == _MAX_BATCH and self._hurry.empty():
+            self._hurry.put(None)
         if self._thread is None:
             self._ensure_thread()
 
@@ -110,6 +114,7 @@ class Delivery:
         """
         done = threading.Event()
         self._queue.append(done)
+        self._hurry.put(None)
         self._wake.put(None)
         if not self._ensure_thread():
             self._drain()
@@ -198,7 +203,8 @@ class Delivery:
             with suppress(Empty):
                 self._wake.get(timeout=_IDLE_SECONDS)
             if self._queue and not self._stopping:
-                time.sleep(_GATHER_SECONDS)  # a batch costs less than its parts, and the caller keeps the interpreter
+                with suppress(Empty):  # a batch costs less than its parts, and the caller keeps the interpreter
+                    self._hurry.get(timeout=_GATHER_SECONDS)
             self._drain()
             if time.monotonic() - last_tick >= _IDLE_SECONDS:
                 last_tick = time.monotonic()
@@ -231,7 +237,7 @@ class Delivery:
 
     def _safely(self, step: Callable[[], None]) -> None:
         if self._fork_waits:
-            time.sleep(_GATHER_SECONDS)  # a lock is not fair, and there may be a long queue
+            time.sleep(_YIELD_SECONDS)  # a lock is not fair, and there may be a long queue
         with self._busy:
             try:
                 step()
