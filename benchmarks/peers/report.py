@@ -31,12 +31,14 @@ LiteLLM's figure). Who says tokens only gets them priced by farthing's own price
 and the served tier where the span names them: it is never blamed for a price list. langfuse prices on its server,
 which does not run here; what its SDK sends is priced in that way. A call is a span of the kind that stands for one
 model call; spans around it are not counted. Tags are not compared. A package is installed and switched on as its README
-says, with the frameworks at these versions: {frameworks}. Where a row has two frameworks, the peer's packages for
-both are on, as both of farthing's plugins are. The calls, the situations and the judge are `tests/matrix` and
-`benchmarks/peers`; the prices of the invoice are the fake provider's own list.
+says. Where a row has two frameworks, the peer's packages for both are on, as both of farthing's plugins are. In the row
+of CrewAI, traceloop also has its package for OpenAI's client, as its package for CrewAI leaves those calls to it. The
+calls, the situations and the judge are `tests/matrix` and `benchmarks/peers`; the prices of the invoice are the fake
+provider's own list.
 
-| peer | packages |
+| | packages |
 | --- | --- |
+| frameworks | {frameworks} |
 {peers}
 """
 

@@ -55,7 +55,9 @@ ADAPTERS = {
         frameworks=frozenset({"litellm", "langchain", "crewai"}),
     ),
     "traceloop": Adapter(
-        packages=tuple(f"opentelemetry-instrumentation-{name}" for name in ("langchain", "litellm", "crewai")),
+        packages=tuple(
+            f"opentelemetry-instrumentation-{name}" for name in ("langchain", "litellm", "crewai", "openai")
+        ),
         frameworks=frozenset({"litellm", "langchain", "crewai"}),
     ),
     "genai-langchain": Adapter(

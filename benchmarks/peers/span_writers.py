@@ -123,7 +123,7 @@ class Traceloop(GenAI):
     name = "traceloop"
 
     def instrument(self) -> None:
-        """As each README says."""
+        """As each README says; CrewAI's own clients are left to the package for the client."""
         if "langchain" in self.frameworks:
             from opentelemetry.instrumentation.langchain import LangchainInstrumentor  # noqa: PLC0415 - this peer's
 
@@ -136,6 +136,9 @@ class Traceloop(GenAI):
             from opentelemetry.instrumentation.crewai import CrewAIInstrumentor  # noqa: PLC0415 - as above
 
             CrewAIInstrumentor().instrument()
+            from opentelemetry.instrumentation.openai import OpenAIInstrumentor  # noqa: PLC0415 - as above
+
+            OpenAIInstrumentor().instrument()
 
 
 class OfficialGenAI(GenAI):

@@ -106,7 +106,7 @@ class Promise:
     `statuses` counts the Calls by the status of their cost. `hidden` is how many requests of a client no callback ever
     sees, none of which is billed. `invisible` is how many billed ones no callback sees. `untagged` counts the Calls
     that stand in the ledger without their tag. `late` is how many Calls and scopes only the sweep or the end of the
-    process closes. `mispriced` is how many Calls have another amount than the invoice, and a flag that says so. `why`
+    process closes. `why`
     is a sentence where the row keeps another promise than the situation's own.
     """
 
@@ -115,13 +115,12 @@ class Promise:
     hidden: int = 0
     invisible: int = 0
     late: int = 0
-    mispriced: int = 0
     why: str | None = None
 
     @property
     def is_exact(self) -> bool:
         """Whether the ledger's total is the invoice's."""
-        return not self.invisible and not self.mispriced and not UNKNOWN & {*self.statuses, *self.untagged}
+        return not self.invisible and not UNKNOWN & {*self.statuses, *self.untagged}
 
 
 def promise(
@@ -130,7 +129,6 @@ def promise(
     hidden: int = 0,
     invisible: int = 0,
     late: int = 0,
-    mispriced: int = 0,
     untagged: Statuses | None = None,
     **calls: int,
 ) -> Promise:
@@ -141,7 +139,6 @@ def promise(
         hidden=hidden,
         invisible=invisible,
         late=late,
-        mispriced=mispriced,
         why=why,
     )
 

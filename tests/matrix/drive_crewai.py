@@ -235,11 +235,6 @@ _PROMISES: Final = {
     "async-left": _TO_THE_END,
     "never-read": promise("A crew's stream begins when it is first read: there is no request."),
 }
-_SERVED: Final = promise(
-    "No event of CrewAI names the tier that was served: the one asked for is priced, and the call is flagged.",
-    priced=1,
-    mispriced=1,
-)
 
 OPENAI: Final = Row(
     name="crewai-openai",
@@ -247,7 +242,7 @@ OPENAI: Final = Row(
     frameworks=("crewai",),
     make=OpenAI,
     impossible=_IMPOSSIBLE,
-    promises=_PROMISES | {"flex-refused": _SERVED},
+    promises=_PROMISES,
 )
 
 ANTHROPIC: Final = Row(

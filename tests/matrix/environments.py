@@ -48,7 +48,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="litellm-newest",
         packages=("litellm_plugin",),
-        requirements=("litellm", "fastapi", "tenacity", "orjson", "google-auth"),
+        requirements=("litellm", "fastapi", "tenacity", "orjson", "google-auth", "soundfile"),
         tests=_LITELLM_TESTS,
         shows="litellm",
         why="Without CrewAI: from 1.101 on, LiteLLM cannot be imported whole beside the mcp 1.x that CrewAI pins.",

@@ -105,7 +105,6 @@ def _sum_of(promises: list[Promise]) -> Promise:
         statuses=statuses,
         hidden=sum(each.hidden for each in promises),
         invisible=sum(each.invisible for each in promises),
-        mispriced=sum(each.mispriced for each in promises),
     )
 
 
@@ -130,14 +129,11 @@ def _owners(lines: Sequence[InvoiceLine], records: Sequence[Record], promised: P
     """Check that each line is paid for by one record: the known ones to the last digit, the rest by an unknown one."""
     owed = Counter(line.amount_usd for line in lines if line.amount_usd is not None)
     paid = Counter(record.amount_usd or Decimal(0) for record in records if record.status == "priced")
-    if (paid - owed).total() != promised.mispriced:
+    if paid - owed:
         yield f"paid but not invoiced: {_amounts(paid - owed)}; invoiced: {_amounts(owed)}"
-    flagged = sum(1 for record in records if record.amount_usd in paid - owed and record.reason)
-    if flagged < promised.mispriced:
-        yield f"{promised.mispriced} calls are promised to say that their price is uncertain, {flagged} do"
     unpaid = (owed - paid).total() + sum(1 for line in lines if line.amount_usd is None)
     unknown = sum(1 for record in records if record.status in UNKNOWN)
-    if unpaid > unknown + promised.invisible + promised.mispriced:
+    if unpaid > unknown + promised.invisible:
         yield f"{unpaid} invoiced requests have no known cost, {unknown} calls say so; invoiced: {_amounts(owed)}"
 
 
@@ -151,7 +147,7 @@ def _stands_as_said(record: Record, lines: Sequence[InvoiceLine], promised: Prom
     if record.status == "cache_hit" and record.saved_usd not in {line.amount_usd for line in lines}:
         yield f"a cache hit that says it saved {record.saved_usd}"
     own = [line for line in lines if line.response_id and line.response_id == record.response_id]
-    if record.status == "priced" and own and own[0].amount_usd != record.amount_usd and not promised.mispriced:
+    if record.status == "priced" and own and own[0].amount_usd != record.amount_usd:
         yield f"{record.response_id} was invoiced {own[0].amount_usd} and recorded as {record.amount_usd}"
     if (
         record.status == "unpriced"

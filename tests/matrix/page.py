@@ -116,7 +116,7 @@ def _shown(cell: Cell, notes: _Notes) -> str:
 
 
 def _symbol(promised: Promise) -> str:
-    if promised.invisible or promised.mispriced:
+    if promised.invisible:
         return "✗"
     if UNKNOWN & {*promised.statuses, *promised.untagged}:
         return "?"

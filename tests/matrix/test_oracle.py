@@ -65,6 +65,6 @@ def test_what_is_wrong_is_named(case: Case, wrong: str) -> None:
 
 def test_an_exception_that_is_none_any_more_is_named(case: Case) -> None:
     """A promise of less than what is there would stay in the page for ever."""
-    for stale in (promise(priced=1, invisible=1), promise(priced=1, hidden=1), promise(priced=1, mispriced=1)):
+    for stale in (promise(priced=1, invisible=1), promise(priced=1, hidden=1)):
         assert judge(case, stale, plain=PAID)
     assert judge(case, promise(untagged={"priced": 1}), plain=PAID)

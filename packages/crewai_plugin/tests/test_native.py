@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from crewai import Process
 from crewai.flow.flow import Flow, listen, start
+from crewai.llms.providers.openai.completion import OpenAICompletion
 from crewai.security import Fingerprint, SecurityConfig
 from crewai_bench import SECRET, agent, alone, crew, llm, lookup, scopes, task, total, tracked
 from pydantic import BaseModel
@@ -75,6 +76,77 @@ def test_other_providers_bill_as_invoiced(bench: Bench, model: str, named: str, 
     crew(task(agent(llm(model, stream=stream)))).kickoff()
     (call,) = bench.settled()
     assert (call.provider, call.streaming, scopes(call)) == (named, stream, TREE)
+
+
+@pytest.mark.parametrize("api", ["completions", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("asked", "served"), [("flex", "default"), ("flex", "flex"), ("auto", "priority")])
+def test_the_tier_that_was_served_is_billed(bench: Bench, api: str, stream: bool, asked: str, served: str) -> None:
+    """No event of CrewAI has it; the one that was asked for has another price."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(service_tier=served))
+    llm("gpt-5", service_tier=asked, api=api, stream=stream).call("hi")
+    (call,) = bench.settled()
+    assert call.service_tier == served
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_writes_for_an_hour(bench: Bench, stream: bool) -> None:
+    """CrewAI adds them to those for five minutes, which are cheaper."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(input_tokens=900, cache_write_1h_tokens=70, cache_write_5m_tokens=30))
+    llm("anthropic/claude-sonnet-4-5", stream=stream).call("hi")
+    (call,) = bench.settled()
+    assert call.usage is not None
+    assert (call.usage.cache_write_1h_tokens, call.usage.cache_write_5m_tokens) == (70, 30)
+    assert "cache-ttl-assumed" not in call.cost.flags
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_that_answered_is_billed(bench: Bench, model: str, stream: bool) -> None:
+    """A gateway that answers with another one bills that."""
+    other = {"gpt-4o-mini": "gpt-4o", "anthropic/claude-sonnet-4-5": "claude-haiku-4-5"}.get(model, "gemini-2.5-pro")
+    bench.listen(feature="research")
+    bench.provider.script(Reply(response_model=other))
+    llm(model, stream=stream).call("hi")
+    (call,) = bench.settled()
+    assert call.response_model == other
+
+
+def test_searches_of_the_responses_api(bench: Bench) -> None:
+    """They are billed apart, and stand in the output alone."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(web_searches=2))
+    llm("gpt-5", api="responses", builtin_tools=["web_search"]).call("hi")
+    (call,) = bench.settled()
+    assert call.usage is not None
+    assert call.usage.web_searches == 2
+
+
+async def test_concurrent_calls_keep_their_own_accounts(bench: Bench) -> None:
+    """What is read beside the events would be given to another call."""
+    bench.listen(feature="research")
+    tiers = ["flex", "default"] * 6
+    for tier in tiers:
+        bench.provider.script(Reply(service_tier=tier))
+    await asyncio.gather(*(llm("gpt-5", service_tier="flex").acall("hi") for _ in tiers))
+    calls = await asyncio.to_thread(bench.settled)
+    assert sorted(call.service_tier or "" for call in calls) == sorted(tiers)
+
+
+def test_a_subclass_that_summarises_differently_is_left_alone(bench: Bench) -> None:
+    """What CrewAI says stands where the provider's account is of something else, or fails."""
+
+    class Own(OpenAICompletion):
+        def _extract_openai_token_usage(self, response: object) -> dict[str, int]:  # type: ignore[override]
+            """Read nothing of the answer."""
+            return {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15} if response else {}
+
+    bench.listen(feature="research")
+    bench.provider.script(Reply(input_tokens=12, output_tokens=3))
+    Own(model="gpt-4o-mini", api_key="sk-secret", base_url=bench.provider.openai_url).call("hi")
+    assert len(bench.settled()) == 1
 
 
 def test_stream_is_billed_once(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from farthing_langchain import FarthingHandler
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of the packages' own imports are not ours to mend
-    from langchain_aws import ChatBedrockConverse
+    from langchain_aws import ChatBedrock, ChatBedrockConverse
     from langchain_google_genai import ChatGoogleGenerativeAI
     from langchain_litellm import ChatLiteLLM
 
@@ -59,6 +59,21 @@ def test_bedrock(provider: FakeProvider, settle: Settle) -> None:
     first, second = settle()
     assert (first.provider, second.streaming) == ("aws.bedrock", True)
     assert first.response_id
+
+
+def test_bedrock_without_converse(provider: FakeProvider, settle: Settle) -> None:
+    """ChatBedrock's input leaves out what was cached: half of it would be billed as the whole."""
+    given: dict[str, Any] = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    given["endpoint_url"] = provider.bedrock_url
+    model = ChatBedrock(model="us.anthropic.claude-sonnet-4-5-20250929-v1:0", **given)
+    for counts in ({"cache_read_tokens": 200}, {"cache_read_tokens": 700, "cache_write_5m_tokens": 150}):
+        provider.script(Reply(input_tokens=1000, output_tokens=40, **counts))
+        model.invoke("hi", config())
+        provider.script(Reply(input_tokens=1000, output_tokens=40, **counts))
+        assert list(model.stream("hi", config()))
+    calls = settle()
+    assert [call.usage.input_tokens for call in calls if call.usage] == [1000] * 4
+    assert {call.provider for call in calls} == {"aws.bedrock"}
 
 
 @pytest.mark.parametrize("tier", ["flex", "priority"])

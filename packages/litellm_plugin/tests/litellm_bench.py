@@ -53,8 +53,11 @@ class Bench:
             **more,
         }
 
-    def settled(self, *, unknown: int = 0, duplicates: int = 0) -> list[Call]:
-        """Compare ledger and invoice: to the last digit, or with as many unknowns as the test expects."""
+    def settled(self, *, unknown: int = 0, duplicates: int | None = 0) -> list[Call]:
+        """Compare ledger and invoice: to the last digit, or with as many unknowns as the test expects.
+
+        Duplicates of None are as many as come: some second events of LiteLLM's come late or never.
+        """
         assert self.provider.settle()
         deadline = time.monotonic() + 20
         gc.collect()
@@ -71,7 +74,7 @@ class Bench:
         assert sum(known, Decimal(0)) <= billed if unknown else sum(known, Decimal(0)) == billed
         health = self.captured.health
         assert (health.open_runs, health.faults, health.dropped) == (0, {}, {})
-        assert health.duplicates == duplicates
+        assert duplicates is None or health.duplicates == duplicates
         self.assert_no_content()
         return calls
 

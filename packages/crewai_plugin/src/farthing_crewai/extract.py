@@ -19,17 +19,20 @@ from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
 __all__ = [
+    "NO_ACCOUNT",
     "NO_REGISTRY",
+    "Account",
     "CallEnd",
     "CallStart",
     "Passage",
     "Registry",
     "ScopeEnd",
     "ScopeStart",
+    "account_of",
     "call_completed",
     "call_failed",
     "call_started",
@@ -81,6 +84,19 @@ class CallStart(NamedTuple):
     """The size of what is asked, where estimates are wanted."""
 
 
+class Account(NamedTuple):
+    """What a provider itself said of a call."""
+
+    usage: Mapping[str, object] | None = None
+    """Its usage object, or None where it is not known."""
+    shape: str = ""
+    model: str | None = None
+    tier: str | None = None
+
+
+NO_ACCOUNT: Final = Account()
+
+
 class CallEnd(NamedTuple):
     """A model call ended, as CrewAI says."""
 
@@ -97,13 +113,15 @@ class CallEnd(NamedTuple):
     billed: bool | None
     received_bytes: int | None = None
     """The size of the answer, where estimates are wanted."""
+    response_model: str | None = None
+    tier_served: str | None = None
 
     @property
     def has_usage(self) -> bool:
         """Whether any count is above zero: CrewAI writes zeros where the provider reported nothing."""
-        return self.usage is not None and any(
-            isinstance(count, int) and count > 0 for count in self.usage.values() if not isinstance(count, bool)
-        )
+        usage: Any = self.usage or {}
+        counts = usage.get("usage", usage).values()
+        return any(isinstance(count, int) and count > 0 for count in counts if not isinstance(count, bool))
 
 
 class ScopeStart(NamedTuple):
@@ -159,18 +177,56 @@ def call_started(source: Any, event: Any, *, sizes: bool = False) -> CallStart:
     )
 
 
-def call_completed(source: Any, event: Any, *, sizes: bool = False) -> CallEnd:
-    """Read an LLMCallCompletedEvent; see `call_started`."""
+def call_completed(
+    source: Any,
+    event: Any,
+    *,
+    sizes: bool = False,
+    account_for: Callable[[str, Mapping[str, object] | None], Account] = lambda _call_id, _summary: NO_ACCOUNT,
+) -> CallEnd:
+    """Read an LLMCallCompletedEvent; see `call_started`.
+
+    Args:
+        source: As there.
+        event: As there.
+        sizes: Whether the size of the answer is wanted.
+        account_for: Gives the provider's own account of a call, by its id and CrewAI's summary.
+    """
     usage: Any = getattr(event, "usage", None)
+    account = account_for(event.call_id, usage)
     end, reason = _call_end(source, event, failed=False), _text(getattr(event, "finish_reason", None))
     if reason is None and _counts_last(end):
         usage = None
+    elif account.usage is not None:
+        usage, end = account.usage, end._replace(usage_shape=account.shape)
     return end._replace(
         received_bytes=text_bytes(getattr(event, "response", None)) if sizes else None,
         usage=None if usage is None else dict(usage),
         finish_reason=reason,
         response_id=_text(getattr(event, "response_id", None)),
+        response_model=account.model,
+        tier_served=account.tier,
     )
+
+
+def account_of(answer: Any, shape: str) -> Account | None:
+    """Read a provider's answer: its usage, and what else decides the price; None where it has no usage.
+
+    Args:
+        answer: The object of the provider's SDK: a whole answer or the chunk that has the usage.
+        shape: Of its usage.
+    """
+    found: Any = getattr(answer, "usage", None) or getattr(answer, "usage_metadata", None)
+    if not found:
+        return None
+    dump: Any = getattr(found, "model_dump", None) or getattr(found, "as_dict", None)
+    usage: dict[str, object] = dict(dump(mode="json", exclude_none=True) if hasattr(found, "model_dump") else dump())
+    searches = [
+        {"type": item.type} for item in getattr(answer, "output", None) or () if str(item.type).endswith("_search_call")
+    ]
+    model: Any = getattr(answer, "model", None) or getattr(answer, "model_version", None)
+    tier: Any = getattr(answer, "service_tier", None)
+    return Account({"usage": usage, "output": searches} if searches else usage, shape, _text(model), _text(tier))
 
 
 def _counts_last(end: CallEnd) -> bool:

@@ -16,6 +16,7 @@ from farthing import runs, setup
 from farthing.corroboration import wanted
 from farthing.guard import guarded
 from farthing_crewai import extract, refusing
+from farthing_crewai.answers import Answers
 from farthing_crewai.places import call_key
 from farthing_crewai.tracker import Tracker
 
@@ -96,6 +97,7 @@ class _Bridge:
         self._registry: extract.Registry = extract.NO_REGISTRY
         self._has_warned = False
         self.tracker: Final = Tracker(handler_tags=lambda: self._tags)
+        self.answers: Final = Answers()
 
     # -- listeners ----------------------------------------------------------------------------------------------
 
@@ -111,6 +113,7 @@ class _Bridge:
                 runs.outer_probes.append(_current_call)
             self._warn_of_headers()
             refusing.install(self.before_call)
+            self.answers.listen()
 
     def remove(self, listener: FarthingListener) -> None:
         """Let a listener go; with the last one, leave the bus."""
@@ -121,6 +124,7 @@ class _Bridge:
             for event_type, handler in self._handlers():
                 crewai_event_bus.off(event_type, handler)
             refusing.uninstall(self.before_call)
+            self.answers.close()
             self.tracker.clear()
 
     @property
@@ -164,11 +168,12 @@ class _Bridge:
     # -- handlers -----------------------------------------------------------------------------------------------
 
     def before_call(self, context: object) -> None:
-        """Refuse a model call that the policy does not let go out, on the thread that is about to make it.
+        """Stand before a model call, on the thread that is about to make it; refuse one that the policy does not allow.
 
         Raises:
             CallRefusedError: A rule that says reject is violated.
         """
+        self.answers.attend(getattr(context, "llm", None))
         meter = setup.get_meter()
         if meter is None or not (meter.enforcing or wanted()):
             return
@@ -184,6 +189,7 @@ class _Bridge:
     @guarded
     def on_call(self, source: object, event: object) -> None:
         """Begin a model call."""
+        self.answers.attend(source)  # crewai before 1.15.3 has nothing that stands before a call
         if _is_live():
             self.tracker.call_started(extract.call_started(source, event, sizes=_wants_sizes()))
 
@@ -191,13 +197,17 @@ class _Bridge:
     def on_completed(self, source: object, event: object) -> None:
         """End a model call that was answered."""
         if _is_live():
-            self.tracker.call_ended(extract.call_completed(source, event, sizes=_wants_sizes()))
+            self.tracker.call_ended(
+                extract.call_completed(source, event, sizes=_wants_sizes(), account_for=self.answers.account_for)
+            )
 
     @guarded
     def on_failed(self, source: object, event: object) -> None:
         """End a model call that failed."""
         if _is_live():
-            self.tracker.call_ended(extract.call_failed(source, event))
+            end = extract.call_failed(source, event)
+            self.answers.account_for(end.start.call_id, None)
+            self.tracker.call_ended(end)
 
     @guarded
     def on_scope(self, source: object, event: object) -> None:

@@ -428,6 +428,8 @@ def _finish(end: CallEnd) -> Finish:
         usage_shape=end.usage_shape,
         has_content=not end.failed,
         response_id=end.response_id,
+        response_model=end.response_model,
+        service_tier=end.tier_served,
         error_type=end.error_type,
         finish_reason=end.finish_reason,
         billed=end.billed,

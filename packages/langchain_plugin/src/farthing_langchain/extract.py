@@ -19,6 +19,7 @@ from farthing.failures import error_type, http_status
 from farthing.meter import Finish
 from farthing.providers import known_provider
 from farthing.usage.raw import collapse_text
+from farthing_langchain.versions import converse_leaves_the_cache_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -261,11 +262,20 @@ def _usage(
     for name in ("input_token_details", "output_token_details"):
         if details := plain.get(name):
             plain[name] = dict(details)
+    if _leaves_the_cache_out(metadata):
+        into: Mapping[str, Any] = plain.get("input_token_details") or NOTHING
+        plain["input_tokens"] += (into.get("cache_read") or 0) + (into.get("cache_creation") or 0)
     if type(message.content) is not str or message.additional_kwargs:
         calls = [{"type": kind} for kind in _search_calls(message)]
         if calls:
             return {"usage_metadata": plain, "output": calls}, "langchain", cached
     return plain, "langchain", cached
+
+
+def _leaves_the_cache_out(metadata: Mapping[str, Any]) -> bool:
+    """Say whether input tokens are without cached ones: ChatBedrock's (langchain-aws 1.9 still), older Converse's."""
+    maker: Any = metadata.get("model_provider")
+    return maker == "bedrock" or (maker == "bedrock_converse" and converse_leaves_the_cache_out())
 
 
 def _search_calls(message: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from farthing.testing.provider.script import ReceivedRequest
 
-_STREAM_TYPE = "application/vnd.amazon.eventstream"
+STREAM_TYPE = "application/vnd.amazon.eventstream"
 _STRING_HEADER = 7
 
 # Exceptions of the service model (bedrock-runtime 2023-09-30) by HTTP status.
@@ -85,7 +85,7 @@ def write(plan: Plan) -> Outgoing:
     headers = {"x-amzn-requestid": response_id}
     if plan.asked.stream:
         frames = tuple(_frames(plan))
-        return Outgoing(content_type=_STREAM_TYPE, frames=frames, response_id=response_id, headers=headers)
+        return Outgoing(content_type=STREAM_TYPE, frames=frames, response_id=response_id, headers=headers)
     text: list[JSON] = [{"text": plan.text}] if plan.text else []
     calls: list[JSON] = [
         {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from farthing.testing.provider import anthropic, bedrock, gemini, openai_misc
+from farthing.testing.provider import anthropic, bedrock, bedrock_invoke, gemini, openai_misc
 from farthing.testing.provider.openai_chat import CHAT
 from farthing.testing.provider.openai_responses import RESPONSES
 from farthing.testing.provider.wire_json import as_object, as_text, parse
@@ -43,6 +43,8 @@ _BEDROCK = {
     "converse": bedrock.CONVERSE,
     "converse-stream": bedrock.CONVERSE,
     "count-tokens": bedrock.COUNT_TOKENS,
+    "invoke": bedrock_invoke.INVOKE,
+    "invoke-with-response-stream": bedrock_invoke.INVOKE,
 }
 _GEMINI = {
     "generateContent": gemini.GENERATE,
