@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -66,10 +67,11 @@ def test_bedrock_without_converse(provider: FakeProvider, settle: Settle) -> Non
     given: dict[str, Any] = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
     given["endpoint_url"] = provider.bedrock_url
     model = ChatBedrock(model="us.anthropic.claude-sonnet-4-5-20250929-v1:0", **given)
-    for counts in ({"cache_read_tokens": 200}, {"cache_read_tokens": 700, "cache_write_5m_tokens": 150}):
-        provider.script(Reply(input_tokens=1000, output_tokens=40, **counts))
+    little = Reply(input_tokens=1000, output_tokens=40, cache_read_tokens=200)
+    for reply in (little, replace(little, cache_read_tokens=700, cache_write_5m_tokens=150)):
+        provider.script(reply)
         model.invoke("hi", config())
-        provider.script(Reply(input_tokens=1000, output_tokens=40, **counts))
+        provider.script(reply)
         assert list(model.stream("hi", config()))
     calls = settle()
     assert [call.usage.input_tokens for call in calls if call.usage] == [1000] * 4

@@ -1,4 +1,4 @@
-"""Bedrock InvokeModel with Anthropic's models: their messages, and what is billed in headers or the last event.
+"""Bedrock InvokeModel with Anthropic's models: their messages, and what is billed in headers or the last event."""
 
 from __future__ import annotations
 
