@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -105,6 +106,97 @@ def test_sigterm(world: World, handled: str) -> None:
     assert process.returncode == {"by nobody": -15, "by the application": 7, "by sys.exit": 5}[handled]
     world.drain()
     world.check()
+
+
+@pytest.mark.parametrize("backend", ["up", "down"])
+def test_sigterm_while_the_main_thread_goes_on(world: World, backend: str) -> None:
+    """A call after the end has begun must neither undo the end nor leave for another ledger."""
+    script = """
+elsewhere = os.environ.pop("FARTHING_LEDGER")
+farthing.configure(ledger=elsewhere)
+print("began", flush=True)
+for number in range(100_000):
+    spend(invoice, number, 1, 0.01)
+"""
+    with world.backend() if backend == "up" else nullcontext():
+        process = world.start_script(script)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        time.sleep(1.5)
+        began = time.monotonic()
+        process.terminate()
+        process.communicate(timeout=15)
+        assert time.monotonic() - began < 8
+    assert process.returncode == -signal.SIGTERM
+    assert (world.invoiced - world.recorded).total() <= 1  # the one that it was killed in
+    assert not world.recorded - world.invoiced
+    world.drain()
+    assert world.arrived == world.recorded
+
+
+def test_sigterm_before_the_main_thread_called(world: World) -> None:
+    """Only the main thread can install a handler, and it may be another one that makes the calls."""
+    script = """
+import threading
+from farthing_langchain import FarthingHandler
+FarthingHandler(feature="x")
+threading.Thread(target=spend, args=(invoice, 0, 50, 0)).start()
+time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(20)
+"""
+    with world.backend():
+        process = world.start_script(script)
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert world.recorded == world.invoiced
+
+
+def test_calls_of_a_handler_that_runs_after_ours(world: World) -> None:
+    """What was registered before farthing runs at exit after it, and nothing of a thread's gets a turn then."""
+    script = """
+import atexit
+atexit.register(spend, invoice, 1, 20, 0)
+spend(invoice, 0, 20, 0)
+"""
+    with world.backend():
+        end(world.start_script(script))
+    assert world.recorded == world.invoiced
+    world.drain()
+    assert world.arrived == world.invoiced
+
+
+def test_threads_that_fork_at_once_while_the_worker_is_busy(world: World) -> None:
+    """One lock and several forks: who waited in vain must not make the other forget to give it back."""
+    script = """
+import threading
+farthing.configure(ledger_fsync=True)
+spend(invoice, 0, 1, 0)
+assert farthing.flush(20)
+fsync = os.fsync
+def slow(descriptor):
+    until = time.monotonic() + 9
+    while time.monotonic() < until:
+        pass
+    fsync(descriptor)
+os.fsync = slow
+spend(invoice, 1, 1, 0)
+time.sleep(0.5)
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+threads = [threading.Thread(target=fork) for _ in range(3)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.2)
+for thread in threads:
+    thread.join()
+os.fsync = fsync
+"""
+    end(world.start_script(script, OTEL_EXPORTER_OTLP_ENDPOINT=""), 30)
+    assert world.recorded == world.invoiced
 
 
 def test_the_first_call_comes_when_the_main_thread_is_done(world: World) -> None:

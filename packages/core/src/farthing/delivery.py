@@ -41,6 +41,7 @@ class Delivery:
         tick: Called about once a second on the worker, for sweeping.
         max_queue: Above it, events are dropped and counted: structure from 90 % on, bills only when full.
         counters: Where drops are counted.
+        at_once: Whether each call is delivered on its caller's thread, as the process is about to end.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Delivery:
         tick: Callable[[bool], None],
         max_queue: int,
         counters: Counters,
+        at_once: bool = False,
     ) -> None:
         self._handle = handle
         self._tick = tick
         self._max: Final = max_queue
         self._counters = counters
+        self._at_once: Final = at_once
         self._start_afresh()
         _alive.add(self)
 
@@ -66,8 +69,7 @@ class Delivery:
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         self._in_hand = 0
-        self._held_for_fork = False
-        self._fork_waits = False
+        self._forking: dict[int, bool] = {}
         self._thread: threading.Thread | None = None
         self._clock: int | None = None
         self._stopping = False
@@ -87,6 +89,9 @@ class Delivery:
             self._counters.add("dropped", f"queue-full:{kind}")
             return
         self._queue.append((kind, run))
+        if self._at_once:
+            self._drain()
+            return
         if self._wake.empty():
             self._wake.put(None)
         if waiting == _MAX_BATCH and self._hurry.empty():
@@ -163,19 +168,18 @@ class Delivery:
         Locks of imports among them: the first batch loads the SDK and the prices. A child that is born meanwhile never
         gets to export, so a worker that computes is waited for, and one that stands still is not.
         """
-        self._fork_waits = True
+        thread = threading.get_ident()
+        self._forking[thread] = False
         until = time.monotonic() + _LONGEST_FORK_SECONDS
         seen = self._progress()
         while not (held := self._busy.acquire(timeout=_FORK_SECONDS)):
             if seen == (seen := self._progress()) or time.monotonic() > until:
                 break
-        self._held_for_fork = held
+        self._forking[thread] = held
 
     def after_fork_in_parent(self) -> None:
-        """Let the worker go on."""
-        self._fork_waits = False
-        if self._held_for_fork:
-            self._held_for_fork = False
+        """Let the worker go on, if this thread held it up; others may be forking too."""
+        if self._forking.pop(threading.get_ident(), False):
             self._busy.release()
 
     def after_fork_in_child(self) -> None:
@@ -236,7 +240,7 @@ class Delivery:
             self._in_hand = 0
 
     def _safely(self, step: Callable[[], None]) -> None:
-        if self._fork_waits:
+        if self._forking:
             time.sleep(_YIELD_SECONDS)  # a lock is not fair, and there may be a long queue
         with self._busy:
             try:

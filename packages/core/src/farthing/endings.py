@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
 
-__all__ = ["before_process_ends", "deliver_on_sigterm", "forked_child_ends_too"]
+__all__ = ["before_process_ends", "deliver_on_sigterm", "forked_child_ends_too", "is_ending", "leave_sigterm"]
 
 _CHILD_MODULES: Final = ("multiprocessing", "billiard")
 """What starts children that leave by os._exit() and so skip atexit; billiard is Celery's multiprocessing."""
@@ -30,9 +30,19 @@ class _Ending:
 
     def __init__(self) -> None:
         self.deliver: Callable[[], object] | None = None
+        self.has_begun = False
 
 
 _ending: Final = _Ending()
+
+
+def is_ending() -> bool:
+    """Say whether this process has begun to end: what is called now has no later to be delivered in.
+
+    Raises:
+        Nothing.
+    """
+    return _ending.has_begun
 
 
 def before_process_ends(deliver: Callable[[], object]) -> None:
@@ -58,6 +68,7 @@ def forked_child_ends_too() -> None:
     Raises:
         Nothing.
     """
+    _ending.has_begun = False
     for name in _CHILD_MODULES:
         util = sys.modules.get(f"{name}.util")
         if util is not None:
@@ -76,11 +87,23 @@ def deliver_on_sigterm(deliver: Callable[[], object]) -> None:
     Raises:
         Nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if _ending.has_begun or threading.current_thread() is not threading.main_thread():
         return
     with suppress(ValueError, OSError):
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _Terminator(deliver))
+
+
+def leave_sigterm() -> None:
+    """Take our handler away again, where it is the one in force.
+
+    Raises:
+        Nothing.
+    """
+    if threading.current_thread() is threading.main_thread() and not _ending.has_begun:
+        with suppress(ValueError, OSError):
+            if isinstance(signal.getsignal(signal.SIGTERM), _Terminator):
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Terminator:
@@ -97,6 +120,7 @@ class _Terminator:
             os.kill(os.getpid(), number)
 
     def _end(self, number: int) -> None:
+        _ending.has_begun = True
         try:
             self._deliver()
         finally:
@@ -104,6 +128,7 @@ class _Terminator:
 
 
 def _deliver() -> None:
+    _ending.has_begun = True
     if _ending.deliver is not None:
         _ending.deliver()
 

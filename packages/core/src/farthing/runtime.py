@@ -13,6 +13,7 @@ from farthing import export
 from farthing.billing import Billing
 from farthing.counting import Counters, counters
 from farthing.delivery import Delivery
+from farthing.endings import is_ending
 from farthing.files import make_private_folder, open_regular
 from farthing.guard import report_fault
 from farthing.meter import Meter
@@ -120,7 +121,11 @@ class Runtime:
         )
         self._billing: Final = billing
         self.delivery: Final = Delivery(
-            handle=self._handle, tick=self._tick, max_queue=settings.queue_size, counters=self.counters
+            handle=self._handle,
+            tick=self._tick,
+            max_queue=settings.queue_size,
+            counters=self.counters,
+            at_once=is_ending(),
         )
         self.meter: Final = Meter(
             runs=self.runs,

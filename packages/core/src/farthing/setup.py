@@ -8,9 +8,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from farthing.counting import Health, counters
-from farthing.endings import before_process_ends, deliver_on_sigterm, forked_child_ends_too
+from farthing.endings import (
+    before_process_ends,
+    deliver_on_sigterm,
+    forked_child_ends_too,
+    is_ending,
+    leave_sigterm,
+)
 from farthing.errors import ConfigurationError
-from farthing.guard import forget_logged, log
+from farthing.guard import forget_logged, log, report_fault
 from farthing.runtime import Runtime, settlers
 from farthing.settings import RELOADED, Settings, load_settings
 
@@ -21,11 +27,25 @@ if TYPE_CHECKING:
     from farthing.meter import Meter
     from farthing.pricing import PriceBook
 
-__all__ = ["Runtime", "configure", "flush", "get_meter", "health", "runtime", "settlers", "shutdown"]
+__all__ = [
+    "Runtime",
+    "configure",
+    "expect_the_end",
+    "flush",
+    "get_meter",
+    "health",
+    "runtime",
+    "settlers",
+    "shutdown",
+]
 
 _lock: Final = threading.RLock()
 _runtime: Runtime | None = None
-_held_for_fork = False
+_last: Runtime | None = None
+"""The one before, where there is none any more."""
+_expecting = False
+_forking: Final[set[int]] = set()
+"""The threads that hold the lock while they fork; several may."""
 _ending: threading.Event = threading.Event()
 _ending.set()
 _ENDING_SECONDS: Final = 600.0
@@ -87,16 +107,44 @@ def runtime() -> Runtime:
         return standing
     with _lock:
         if _runtime is None:
-            try:
-                loaded = load_settings({})
-            except ConfigurationError as error:
-                log.error("farthing: %s; going on with the defaults", error)
-                counters.add("faults", "farthing.settings")
-                counters.last_error = str(error)
-                loaded = Settings()
-            _runtime = Runtime(loaded, explicit=False)
-            _watch_for_the_end(loaded)
+            _runtime = _revived() or Runtime(_found_settings(), explicit=False)
+            _watch_for_the_end(_runtime.settings)
         return _runtime
+
+
+def _revived() -> Runtime | None:
+    """Give a runtime like the last one, for what is still called while the process ends: it delivers at once."""
+    if not is_ending() or _last is None:
+        return None
+    return Runtime(_last.settings, explicit=_last.explicit, providers=_last.telemetry.given, arguments=_last.arguments)
+
+
+def _found_settings() -> Settings:
+    try:
+        return load_settings({})
+    except ConfigurationError as error:
+        log.error("farthing: %s; going on with the defaults", error)
+        counters.add("faults", "farthing.settings")
+        counters.last_error = str(error)
+        return Settings()
+
+
+def expect_the_end() -> None:
+    """Be ready for SIGTERM before the first call, which another thread may make; for plugins, on making a handler.
+
+    Raises:
+        Nothing.
+    """
+    global _expecting  # noqa: PLW0603 - once a process
+    if _expecting or _runtime is not None or threading.current_thread() is not threading.main_thread():
+        return
+    _expecting = True
+    try:
+        settings = load_settings({})
+    except ConfigurationError:
+        return  # the first call says so
+    if settings.enabled and settings.handle_sigterm:
+        deliver_on_sigterm(shutdown)
 
 
 def get_meter() -> Meter | None:
@@ -105,7 +153,13 @@ def get_meter() -> Meter | None:
     Raises:
         Nothing.
     """
-    standing = _runtime or runtime()
+    standing = _runtime
+    if standing is None:
+        try:
+            standing = runtime()
+        except Exception as error:  # noqa: BLE001 - no descriptors, no memory: the next call tries again
+            report_fault("farthing.setup", error, counters)
+            return None
     return standing.meter if standing.settings.enabled else None
 
 
@@ -155,9 +209,10 @@ def shutdown(timeout: float | None = None) -> bool:
     Raises:
         Nothing.
     """
-    global _runtime, _ending  # noqa: PLW0603 - one process, one end at a time
+    global _runtime, _last, _ending  # noqa: PLW0603 - one process, one end at a time
     with _lock:
         standing, _runtime = _runtime, None
+        _last = standing or _last
         ending = _ending if standing is None else threading.Event()
         _ending = ending
     if standing is None:
@@ -221,18 +276,20 @@ def _watch_for_the_end(settings: Settings) -> None:
     before_process_ends(shutdown)
     if settings.handle_sigterm:
         deliver_on_sigterm(shutdown)
+    else:
+        leave_sigterm()
 
 
 def _before_fork() -> None:
     """Let a thread that configures finish: the child would be born in the middle of its imports, and wait for ever."""
-    global _held_for_fork  # noqa: PLW0603 - one process, one fork at a time
-    _held_for_fork = _lock.acquire(timeout=_FORK_SECONDS)
+    if _lock.acquire(timeout=_FORK_SECONDS):
+        _forking.add(threading.get_ident())
 
 
 def _after_fork_in_parent() -> None:
-    global _held_for_fork  # noqa: PLW0603 - see above
-    if _held_for_fork:
-        _held_for_fork = False
+    thread = threading.get_ident()
+    if thread in _forking:
+        _forking.remove(thread)
         _lock.release()
 
 
@@ -241,6 +298,7 @@ def _after_fork_in_child() -> None:
     global _runtime, _lock, _ending  # noqa: PLW0603 - the parent's lock may have been held at the fork
     standing, _runtime = _runtime, None
     _lock = threading.RLock()  # type: ignore[misc] - see above
+    _forking.clear()
     counters.reset()
     _ending = threading.Event()
     _ending.set()

@@ -9,10 +9,12 @@ from farthing.failures import OTHER
 
 __all__ = ["failure"]
 
+# Only where the SDKs and crewai put them, at the beginning: a provider's own message may say anything further on.
+_BEGIN: Final = r"^(?:[A-Za-z ]{1,60} failed: |Model [^\n]{1,120}? not found: )?"
 # "Error code: 429 - ..." (openai, anthropic), "Google Gemini API error: 429 - ...", "Azure API HTTP error: 429 - ...".
-_STATUS: Final = re.compile(r"(?:Error code|API error|HTTP error|status code)\W{1,3}([45]\d\d)\b")
+_STATUS: Final = re.compile(rf"{_BEGIN}(?:Error code: |Google Gemini API error: |Azure API HTTP error: )([45]\d\d)\b")
 # "An error occurred (ThrottlingException) when calling the Converse operation" (botocore).
-_BOTO: Final = re.compile(r"(?:An error occurred|Bedrock API error) \(([A-Za-z]{1,60})\)")
+_BOTO: Final = re.compile(rf"{_BEGIN}(?:An error occurred|Bedrock API error) \(([A-Za-z]{{1,60}})\)")
 _BEDROCK_WORDS: Final = {
     "API throttled": "ThrottlingException",
     "Service quota exceeded": "ServiceQuotaExceededException",
@@ -23,7 +25,7 @@ _BEDROCK_WORDS: Final = {
 }
 """CrewAI's own words, which it puts in the place of Bedrock's codes."""
 _BEDROCK: Final = re.compile(rf"^AWS Bedrock API call failed: ({'|'.join(_BEDROCK_WORDS)})\b")
-_LITELLM: Final = re.compile(r"litellm\.([A-Za-z]{1,60}(?:Error|Exception))\b")
+_LITELLM: Final = re.compile(rf"{_BEGIN}litellm\.([A-Za-z]{{1,60}}(?:Error|Exception))\b")
 # crewai's own words for a prompt that the provider refused as too long, and behind them the provider's.
 _TOO_LONG: Final = re.compile(r"LLM context length exceeded\. Original error: (?:([45]\d\d)\b)?")
 # crewai's own words, alone or behind "OpenAI API call failed: ".

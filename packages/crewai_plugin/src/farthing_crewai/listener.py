@@ -76,6 +76,7 @@ class FarthingListener:
         self.tags: Final[Mapping[str, object]] = {**(default_tags or {}), **dimensions}
         self.inputs_tags: Final = (inputs_tags,) if isinstance(inputs_tags, str) else tuple(inputs_tags)
         _bridge.add(self)
+        setup.expect_the_end()
 
     def close(self) -> None:
         """Take this listener's tags off; the last one to leave ends the metering.

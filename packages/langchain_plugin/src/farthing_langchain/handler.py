@@ -20,7 +20,7 @@ from farthing.counting import counters
 from farthing.dimensions import canonical_name
 from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
-from farthing.setup import get_meter
+from farthing.setup import expect_the_end, get_meter
 from farthing_langchain import extract, include_usage
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
@@ -76,6 +76,7 @@ class FarthingHandler(BaseCallbackHandler):
         }
         self._nodes: Final = checked_registry("nodes", nodes)
         self._agents: Final = checked_registry("agents", agents)
+        expect_the_end()
 
     @property
     def raise_error(self) -> bool:  # type: ignore[override]  # LangChain reads it after an event raised

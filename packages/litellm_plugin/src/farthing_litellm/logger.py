@@ -21,7 +21,7 @@ from farthing.errors import ConfigurationError
 from farthing.guard import guarded
 from farthing.neighbours import lookers
 from farthing.propagation import trace_context
-from farthing.setup import get_meter
+from farthing.setup import expect_the_end, get_meter
 from farthing_litellm import ends, extract, first_step, foreseeing, include_usage, pieces, refusing, registration
 from farthing_litellm.attempts import STASH, Attempt, Failures, Place, left
 from farthing_litellm.corroborating import corroborated, is_wanted
@@ -63,6 +63,7 @@ class FarthingLogger(CustomLogger):
         # LiteLLM tells instances of a class apart by their public texts and numbers, and drops the second of a kind.
         self.identity: Final = repr(sorted(self.tags.items(), key=repr))
         registration.register(self)
+        expect_the_end()
         first_step.install(before=_before, after=_after)
         pieces.install()
 
