@@ -10,6 +10,7 @@ from crewai_bench import SECRET, agent, crew, llm, lookup, scopes, task, total, 
 
 import farthing
 from farthing.testing.provider import Fault, Reply
+from farthing_crewai.failing import failure
 from farthing_crewai.versions import INSTALLED
 
 if TYPE_CHECKING:
@@ -113,14 +114,39 @@ def test_answer_that_cannot_be_read_is_unreported(bench: Bench) -> None:
     assert (call.outcome, call.cost.status) == ("error", "unreported")
 
 
-@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-4-5"])
-def test_cut_stream_is_unreported(bench: Bench, model: str) -> None:
-    """A stream that breaks off has no usage, or that of its first event, and would cost nothing or next to it."""
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize("again", [False, True])
+def test_cut_stream_is_unreported(bench: Bench, model: str, again: bool) -> None:
+    """A stream that breaks off has no usage, or the count so far, and would cost nothing or next to it."""
     bench.listen(feature="research")
-    bench.provider.script(Fault(cut_stream_after=1, cut_with="end"))
+    bench.provider.script(Fault(cut_stream_after=2, cut_with="end", reply=Reply(usage_on_every_chunk=again)))
     llm(model, stream=True, max_retries=0).call(SECRET)
     (call,) = bench.settled(unreported=1)
     assert call.cost.status == "unreported"
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"])
+def test_error_inside_a_stream_is_no_refusal(bench: Bench, model: str) -> None:
+    """It has a status, as a refusal has: what had been answered until then was billed."""
+    bench.listen(feature="research")
+    reply = Reply(usage_on_every_chunk=True)
+    bench.provider.script(Fault(cut_stream_after=2, cut_with="error", reply=reply), times=None)
+    with pytest.raises(Exception, match=r".+"):
+        llm(model, stream=True, max_retries=0).call(SECRET)
+    assert {call.cost.status for call in bench.settled(unreported=1)} == {"unreported"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OpenAI API call failed: Provider returned Error code: 500",
+        "Anthropic API call failed: Upstream API error: 503",
+        "Google Gemini API call failed: upstream has litellm.RateLimitError: slow down",
+    ],
+)
+def test_a_message_of_the_providers_is_no_status(text: str) -> None:
+    """Whoever answers with 200 may say anything in it, and was paid."""
+    assert failure(text)[1] is None
 
 
 def test_billed_calls_of_a_failed_crew_stand(bench: Bench) -> None:

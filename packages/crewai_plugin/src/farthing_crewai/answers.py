@@ -83,12 +83,17 @@ class Answers:
     def account_for(self, call_id: str, summary: Mapping[str, object] | None) -> Account:
         """Give what the provider said in the answer that CrewAI made this summary of, and forget the call.
 
+        Args:
+            call_id: Of CrewAI's.
+            summary: As its event has it; None for a call that failed.
+
         Raises:
             Nothing.
         """
         with self._lock:
             heard = self._heard.pop(call_id, ())
-        return next((each.account for each in reversed(heard) if each.summary == summary), NO_ACCOUNT)
+        account = next((each.account for each in reversed(heard) if each.summary == summary), NO_ACCOUNT)
+        return account._replace(pieces=len(heard))
 
     def _reading(self, summarise: Callable[..., Any], shape: str) -> Callable[..., Any]:
         @functools.wraps(summarise)

@@ -35,6 +35,7 @@ __all__ = [
     "account_of",
     "call_completed",
     "call_failed",
+    "call_id",
     "call_started",
     "current_call_id",
     "is_replaying",
@@ -92,6 +93,8 @@ class Account(NamedTuple):
     shape: str = ""
     model: str | None = None
     tier: str | None = None
+    pieces: int = 0
+    """How many answers with usage there were in the call: in a stream, how many of its chunks told it."""
 
 
 NO_ACCOUNT: Final = Account()
@@ -195,8 +198,8 @@ def call_completed(
     usage: Any = getattr(event, "usage", None)
     account = account_for(event.call_id, usage)
     end, reason = _call_end(source, event, failed=False), _text(getattr(event, "finish_reason", None))
-    if reason is None and _counts_last(end):
-        usage = None
+    if reason is None and end.start.streaming and (account.pieces > 1 or _counts_last(end)):
+        usage = None  # it broke off, and this is the count so far
     elif account.usage is not None:
         usage, end = account.usage, end._replace(usage_shape=account.shape)
     return end._replace(
@@ -234,13 +237,19 @@ def _counts_last(end: CallEnd) -> bool:
 
     Without that event, as where a proxy ended the stream, CrewAI gives the one token that every stream begins with.
     """
-    return end.start.streaming and end.usage_shape.startswith("crewai:anthropic")
+    return end.usage_shape.startswith("crewai:anthropic")
 
 
-def call_failed(source: Any, event: Any) -> CallEnd:
-    """Read an LLMCallFailedEvent."""
+def call_failed(source: Any, event: Any, *, began: bool = False) -> CallEnd:
+    """Read an LLMCallFailedEvent.
+
+    Args:
+        source: What emitted it.
+        event: The event.
+        began: Whether the provider had begun to answer, so that an error's status is no refusal.
+    """
     error_type, billed = failure(str(getattr(event, "error", "")))
-    return _call_end(source, event, failed=True)._replace(error_type=error_type, billed=billed)
+    return _call_end(source, event, failed=True)._replace(error_type=error_type, billed=None if began else billed)
 
 
 def scope_start(
@@ -314,6 +323,11 @@ def passage(source: Any, event: Any) -> Passage:
         step=None if is_flow else step,
         method=_clean(event.method_name) if step == "method_execution" and not _is_machinery(source) else None,
     )
+
+
+def call_id(event: Any) -> str:
+    """Give the id of the model call that an event is about."""
+    return str(event.call_id)
 
 
 def current_call_id() -> str | None:

@@ -206,9 +206,8 @@ class _Bridge:
     def on_failed(self, source: object, event: object) -> None:
         """End a model call that failed."""
         if _is_live():
-            end = extract.call_failed(source, event)
-            self.answers.account_for(end.start.call_id, None)
-            self.tracker.call_ended(end)
+            began = self.answers.account_for(extract.call_id(event), None).pieces > 0
+            self.tracker.call_ended(extract.call_failed(source, event, began=began))
 
     @guarded
     def on_scope(self, source: object, event: object) -> None:
