@@ -56,10 +56,10 @@ ENVIRONMENTS: Final = (
     Environment(
         name="langchain-floor",
         packages=("langchain_plugin", "litellm_plugin"),
-        requirements=("langchain-core==1.0.0", "langchain==1.0.0", *_LANGCHAIN, "litellm<1.101"),
+        requirements=("langchain-core==1.3.0", "langchain==1.2.15", *_LANGCHAIN, "litellm<1.101"),
         tests=_LANGCHAIN_TESTS,
         shows="langchain-core",
-        why="`create_agent` and its middleware, which have rows, begin with langchain 1.0; nothing older is tested.",
+        why="Older ones cannot be installed beside a langgraph that fits any more: its checkpoints name no upper bound.",
     ),
     Environment(
         name="langchain-newest",

@@ -60,7 +60,8 @@ def test_connection_dropped(provider: FakeProvider, openai: MakeModel, settle: S
     with pytest.raises(Exception, match="onnection"):
         openai().invoke("hi", config())
     (call,) = settle(unknown=1)
-    assert (call.outcome, call.error_type) == ("error", "OpenAIConnectionError")
+    assert call.outcome == "error"
+    assert call.error_type in {"OpenAIConnectionError", "APIConnectionError"}  # langchain-openai before 1.6: the SDK's
 
 
 def test_timeout(provider: FakeProvider, openai: MakeModel, settle: Settle) -> None:
@@ -69,7 +70,7 @@ def test_timeout(provider: FakeProvider, openai: MakeModel, settle: Settle) -> N
     with pytest.raises(Exception, match="imed out"):
         openai(timeout=0.1).invoke("hi", config())
     (call,) = settle(unknown=1)
-    assert call.error_type == "OpenAITimeoutError"
+    assert call.error_type in {"OpenAITimeoutError", "APITimeoutError"}  # as above
 
 
 @pytest.mark.parametrize("cut_with", ["disconnect", "end", "error"])

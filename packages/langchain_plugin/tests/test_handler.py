@@ -157,7 +157,7 @@ def test_installed(provider: FakeProvider) -> None:
 
 def test_old_langchain_core() -> None:
     """An old langchain-core is refused with both versions and the fix; newer and unusual ones are not."""
-    with pytest.raises(ImportError, match=r"needs langchain-core >= 1\.0, found 0\.3\.79: pip install"):
-        versions.refuse_older("0.3.79")
-    for fine in ("1.0.0", "1.8.3", "2.0.0rc1", "dev"):
+    with pytest.raises(ImportError, match=r"needs langchain-core >= 1\.3, found 1\.2\.28: pip install"):
+        versions.refuse_older("1.2.28")
+    for fine in ("1.3.0", "1.8.3", "2.0.0rc1", "dev"):
         versions.refuse_older(fine)

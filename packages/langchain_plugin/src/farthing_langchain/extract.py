@@ -1,6 +1,6 @@
 """LangChain's objects to plain values: pure, no I/O, and nothing of a prompt, an output or the text of an error.
 
-Sources: the callback arguments of langchain-core 1.0 to 1.8, the `response_metadata` and `llm_output` of
+Sources: the callback arguments of langchain-core 1.3 to 1.8, the `response_metadata` and `llm_output` of
 langchain-openai, -anthropic, -aws, -google-genai, -litellm, -ollama. What a provider leaves out stays None.
 """
 

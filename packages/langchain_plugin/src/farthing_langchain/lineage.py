@@ -200,7 +200,7 @@ def parent_of(parent_run_id: UUID | None) -> int | None:
     """Give the run that really encloses a new one.
 
     LangChain names none where a nested call is given its callbacks as a list, and the wrong one below
-    `RunnableWithFallbacks.invoke`, which hands its children its own config (langchain-core 1.0 to 1.8); the config that
+    `RunnableWithFallbacks.invoke`, which hands its children its own config (langchain-core 1.3 to 1.8); the config that
     is current there knows better.
     """
     stated = None if parent_run_id is None else parent_run_id.int

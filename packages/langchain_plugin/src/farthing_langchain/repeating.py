@@ -1,6 +1,6 @@
 """Streams that tell their usage again with each piece, as vLLM's `continuous_usage_stats` and some gateways do.
 
-LangChain adds up what the pieces tell (`AIMessageChunk.__add__`, langchain-core 1.0 to 1.8), which is right where each
+LangChain adds up what the pieces tell (`AIMessageChunk.__add__`, langchain-core 1.3 to 1.8), which is right where each
 tells its own share (Anthropic, Gemini), and counts the prompt once a piece where each tells the whole so far.
 """
 

@@ -12,7 +12,7 @@ from langchain_core.version import VERSION
 __all__ = ["FLOOR", "OURS", "converse_leaves_the_cache_out"]
 
 OURS: Final = "0.1.0"
-FLOOR: Final = (1, 0)
+FLOOR: Final = (1, 3)
 _CONVERSE_IS_INCLUSIVE: Final = (1, 4, 6)
 """From this langchain-aws on, the input tokens of ChatBedrockConverse include cache reads and writes."""
 
