@@ -59,7 +59,7 @@ ENVIRONMENTS: Final = (
         requirements=("langchain-core==1.3.0", "langchain==1.2.15", *_LANGCHAIN, "litellm<1.101"),
         tests=_LANGCHAIN_TESTS,
         shows="langchain-core",
-        why="Older ones cannot be installed beside a langgraph that fits any more: its checkpoints name no upper bound.",
+        why="Older ones cannot be installed beside a langgraph that fits: its checkpoints name no upper bound.",
     ),
     Environment(
         name="langchain-newest",
