@@ -114,11 +114,12 @@ def test_the_model_that_answered_is_billed(bench: Bench, model: str, stream: boo
     assert call.response_model == other
 
 
-def test_searches_of_the_responses_api(bench: Bench) -> None:
-    """They are billed apart, and stand in the output alone."""
+@pytest.mark.parametrize("stream", [False, True])
+def test_searches_of_the_responses_api(bench: Bench, stream: bool) -> None:
+    """They are billed apart, and stand in the output alone; a page that was read is no search."""
     bench.listen(feature="research")
-    bench.provider.script(Reply(web_searches=2))
-    llm("gpt-5", api="responses", builtin_tools=["web_search"]).call("hi")
+    bench.provider.script(Reply(web_searches=2, pages_read=2))
+    llm("gpt-5", api="responses", builtin_tools=["web_search"], stream=stream).call("hi")
     (call,) = bench.settled()
     assert call.usage is not None
     assert call.usage.web_searches == 2

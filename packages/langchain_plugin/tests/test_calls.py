@@ -190,6 +190,20 @@ def test_responses(provider: FakeProvider, openai: MakeModel, settle: Settle) ->
     assert call.usage.web_searches == 2
 
 
+@pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_pages_read_are_no_searches(
+    version: str, stream: bool, provider: FakeProvider, openai: MakeModel, settle: Settle
+) -> None:
+    """OpenAI bills search actions; a page opened or looked through would be billed as one, in each output version."""
+    provider.script(Reply(web_searches=2, pages_read=3))
+    model = openai(use_responses_api=True, output_version=version).bind_tools([{"type": "web_search"}])
+    assert list(model.stream("hi", config())) if stream else model.invoke("hi", config())
+    (call,) = settle()
+    assert call.usage is not None
+    assert call.usage.web_searches == 2
+
+
 def test_responses_stream(openai: MakeModel, settle: Settle) -> None:
     """The Responses API streamed reports its usage unasked."""
     assert list(openai(use_responses_api=True).stream("hi", config()))

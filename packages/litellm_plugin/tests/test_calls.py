@@ -128,17 +128,20 @@ def test_responses(bench: Bench, mode: str, provider: str) -> None:
     assert (call.operation, call.provider) == ("chat", provider)
 
 
-def test_responses_with_web_search(bench: Bench) -> None:
-    """The searches of the provider's own tool stand on its bill, and would not on ours."""
-    bench.provider.script(Reply(web_searches=2))
-    lite.responses(
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_with_web_search(bench: Bench, stream: bool) -> None:
+    """The searches of the provider's own tool stand on its bill, and would not on ours; pages that it reads do not."""
+    bench.provider.script(Reply(web_searches=2, pages_read=3))
+    answer: Any = lite.responses(
         model="openai/gpt-4o-mini",
         api_base=bench.provider.openai_url,
         api_key="sk-secret",
         input="say it",
         tools=[{"type": "web_search"}],
+        stream=stream,
     )
-    (call,) = bench.settled()
+    assert not stream or list(answer)
+    (call,) = bench.settled(duplicates=None if stream else 0)
     assert call.usage is not None
     assert call.usage.web_searches == 2
 

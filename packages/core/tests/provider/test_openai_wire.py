@@ -233,12 +233,17 @@ def test_responses_stream_events_in_order(provider: FakeProvider, client: httpx.
 
 
 def test_responses_tools_and_searches(provider: FakeProvider, client: httpx.Client) -> None:
-    """Searches show as output items, which is where a reader counts them, and are billed by the tool: 2 x 25 / 1000."""
-    provider.script(Reply(tool_rounds=1, web_searches=2, input_tokens=0, output_tokens=0), times=2)
+    """Searches show as output items, which is where a reader counts them, and are billed by the tool: 2 x 25 / 1000.
+
+    Pages that the tool reads show as items of the same type, and are not billed.
+    """
+    provider.script(Reply(tool_rounds=1, web_searches=2, pages_read=3, input_tokens=0, output_tokens=0), times=2)
     function = {"type": "function", "name": "weather", "parameters": WEATHER}
     asked = {"model": "gpt-4o", "input": "hi", "tools": [{"type": "web_search_preview"}, function]}
     body = client.post("/v1/responses", json=asked).json()
-    assert [item["type"] for item in body["output"]] == ["web_search_call", "web_search_call", "function_call"]
+    assert [item["type"] for item in body["output"]] == ["web_search_call"] * 5 + ["function_call"]
+    actions = [item["action"]["type"] for item in body["output"][:5]]
+    assert actions == ["search", "search", "open_page", "find_in_page", "open_page"]
     assert provider.invoice.total_usd == Decimal("0.05")
     answered = {**asked, "input": [{"type": "function_call_output", "call_id": "c", "output": "sun"}], "stream": True}
     kinds = [event["type"] for event in events(client.post("/v1/responses", json=answered).text)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.envelope import Usage
-from farthing.usage import SHAPES, read_usage
+from farthing.usage import SHAPES, billed_calls, read_usage
 
 OPENAI = {
     "prompt_tokens": 1000,
@@ -569,6 +570,33 @@ def test_tool_calls_of_the_responses_api_are_counted() -> None:
     usage = read_usage("openai_responses", body).usage
     assert usage is not None
     assert usage.web_searches == 2
+
+
+@pytest.mark.parametrize(
+    ("action", "searches"),
+    [(None, 1), ({}, 1), ({"type": "search"}, 1), ({"type": "open_page"}, None), ({"type": "find_in_page"}, None)],
+)
+def test_only_search_actions_are_searches(action: dict[str, str] | None, searches: int | None) -> None:
+    """A page that the tool opened or looked through was no search, and would be billed as one."""
+    item = {"type": "web_search_call"} | ({} if action is None else {"action": action})
+    for output in ([item], [SimpleNamespace(type="web_search_call", action=action and SimpleNamespace(**action))]):
+        usage = read_usage("openai_responses", {"usage": RESPONSES, "output": output}).usage
+        assert usage is not None
+        assert usage.web_searches == searches
+
+
+def test_billed_calls_name_nothing_but_their_type() -> None:
+    """What was searched for must not travel on; and what was left out once may not come back when it is read again."""
+    output = [
+        {"type": "web_search_call", "action": {"type": "search", "query": "secret"}},
+        {"type": "web_search_call", "action": {"type": "open_page", "url": "https://secret"}},
+        {"type": "file_search_call", "queries": ["secret"]},
+        {"type": ["odd"]},
+        None,
+    ]
+    calls = billed_calls(output)
+    assert calls == billed_calls(calls) == [{"type": "web_search_call"}, {"type": "file_search_call"}]
+    assert billed_calls("web_search_call") == billed_calls(None) == []
 
 
 def test_models_inside_a_dict_are_read_too() -> None:

@@ -15,6 +15,7 @@ from crewai.llms import base_llm
 from farthing.estimating import prompt_bytes, text_bytes
 from farthing.failures import OTHER
 from farthing.providers import canonical_provider
+from farthing.usage import billed_calls
 from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
@@ -224,12 +225,10 @@ def account_of(answer: Any, shape: str) -> Account | None:
         return None
     dump: Any = getattr(found, "model_dump", None) or getattr(found, "as_dict", None)
     usage: dict[str, object] = dict(dump(mode="json", exclude_none=True) if hasattr(found, "model_dump") else dump())
-    searches = [
-        {"type": item.type} for item in getattr(answer, "output", None) or () if str(item.type).endswith("_search_call")
-    ]
+    calls = billed_calls(getattr(answer, "output", None))
     model: Any = getattr(answer, "model", None) or getattr(answer, "model_version", None)
     tier: Any = getattr(answer, "service_tier", None)
-    return Account({"usage": usage, "output": searches} if searches else usage, shape, _text(model), _text(tier))
+    return Account({"usage": usage, "output": calls} if calls else usage, shape, _text(model), _text(tier))
 
 
 def _counts_last(end: CallEnd) -> bool:

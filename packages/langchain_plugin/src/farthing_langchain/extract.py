@@ -18,6 +18,7 @@ from farthing.estimating import prompt_bytes, text_bytes
 from farthing.failures import error_type, http_status
 from farthing.meter import Finish
 from farthing.providers import known_provider
+from farthing.usage import billed_calls
 from farthing.usage.raw import collapse_text
 from farthing_langchain.versions import converse_leaves_the_cache_out
 
@@ -56,7 +57,6 @@ _RENAMED: dict[str, str | None] = {}
 _MAX_RENAMED: Final = 4096
 _LITELLM: Final = "litellm"
 """Behind ChatLiteLLM; it gives a broken connection 500 and a timeout 408."""
-_SEARCH_CALLS: Final = frozenset({"web_search_call", "file_search_call"})
 
 
 class Asked(NamedTuple):
@@ -265,10 +265,9 @@ def _usage(
     if _leaves_the_cache_out(metadata):
         into: Mapping[str, Any] = plain.get("input_token_details") or NOTHING
         plain["input_tokens"] += (into.get("cache_read") or 0) + (into.get("cache_creation") or 0)
-    if type(message.content) is not str or message.additional_kwargs:
-        calls = [{"type": kind} for kind in _search_calls(message)]
-        if calls:
-            return {"usage_metadata": plain, "output": calls}, "langchain", cached
+    has_parts = type(message.content) is not str or bool(message.additional_kwargs)
+    if has_parts and (calls := billed_calls(list(_tool_calls(message)))):
+        return {"usage_metadata": plain, "output": calls}, "langchain", cached
     return plain, "langchain", cached
 
 
@@ -278,22 +277,26 @@ def _leaves_the_cache_out(metadata: Mapping[str, Any]) -> bool:
     return maker == "bedrock" or (maker == "bedrock_converse" and converse_leaves_the_cache_out())
 
 
-def _search_calls(message: Any) -> Iterator[str]:
-    """Give the kinds of the provider-side searches in a message, in all output versions of langchain-openai.
+def _tool_calls(message: Any) -> Iterator[Mapping[str, object]]:
+    """Give what a message has of calls that the provider ran itself, as items of OpenAI's Responses API.
 
-    Anthropic bills a search that gave a list of results; the result of one that failed is an error object.
+    langchain-openai keeps the items as they are, in the content (`responses/v1`) or beside it (`v0`); `v1` makes server
+    tool calls of them, with the action among the arguments. Anthropic bills a search that gave a list of results; the
+    result of one that failed is an error object.
     """
     content: Any = message.content
     blocks: tuple[Any, ...] = () if isinstance(content, str) else tuple(content)
     for block in (*blocks, *(message.additional_kwargs.get("tool_outputs") or ())):
         known = _dict(block)
         kind: Any = known.get("type") if known else None
-        if kind in _SEARCH_CALLS:
-            yield kind
-        elif known and kind == "web_search_tool_result" and type(known.get("content")) is list:
-            yield "web_search_call"
-        elif known and kind == "server_tool_call" and known.get("name") in {"web_search", "file_search"}:
-            yield f"{known['name']}_call"
+        if known is None:
+            continue
+        if kind == "web_search_tool_result" and type(known.get("content")) is list:
+            yield {"type": "web_search_call"}
+        elif kind == "server_tool_call":
+            yield {"type": f"{known.get('name')}_call", "action": known.get("args")}
+        else:
+            yield known
 
 
 def _dict(value: Any) -> dict[str, Any] | None:

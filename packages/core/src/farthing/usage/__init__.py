@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from farthing.usage.reading import SHAPES, UsageReading, read_usage
+from farthing.usage.tools import billed_calls
 
-__all__ = ["SHAPES", "UsageReading", "read_usage"]
+__all__ = ["SHAPES", "UsageReading", "billed_calls", "read_usage"]

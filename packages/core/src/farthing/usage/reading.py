@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from farthing.envelope import Usage
 from farthing.usage import frameworks, providers
 from farthing.usage.raw import Facts, Raw
+from farthing.usage.tools import counted_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,9 +47,6 @@ SHAPES: Final = tuple(_ADAPTERS)
 """The shapes that `read_usage` knows."""
 
 _NESTED: Final = ("usage", "usageMetadata", "usage_metadata", "usage_info")
-
-_TOOL_CALLS: Final = {"web_search_call": "web_searches", "file_search_call": "file_searches"}
-"""Output items of OpenAI's Responses API that stand on the bill; its usage object does not count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +141,5 @@ def _from_body(facts: Facts, body: Raw) -> None:
     facts.service_tier = body.text("service_tier", "serviceTier") or facts.service_tier
     if facts.service_tier is None:
         facts.service_tier = body.under("serviceTier").text("type")
-    for item in body.items("output"):
-        if name := _TOOL_CALLS.get(item.text("type") or ""):
-            facts.counts[name] = (facts.counts.get(name) or 0) + 1
+    for name, count in counted_calls(body.data.get("output")).items():
+        facts.counts[name] = (facts.counts.get(name) or 0) + count

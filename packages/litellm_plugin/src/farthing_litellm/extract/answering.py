@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.runs import Finish
+from farthing.usage import billed_calls
 from farthing_litellm.extract.access import (
     Kwargs,
     Units,
@@ -78,8 +79,8 @@ def _usage(operation: str, response: Any, kwargs: Kwargs, provider: str | None) 
     measure = _UNITS.get(operation)
     if measure is not None and not counts_anything(usage):
         return "litellm", measure(response, kwargs)
-    if usage is not None and (tools := _billed_tools(getattr(response, "output", None))):
-        return "litellm", {"usage": usage, "output": tools}
+    if usage is not None and (calls := billed_calls(getattr(response, "output", None))):
+        return "litellm", {"usage": usage, "output": calls}
     return provider if provider in _CHARGE_THEMSELVES else "litellm", usage
 
 
@@ -119,14 +120,6 @@ _UNITS: Final[dict[str, Callable[[Any, Kwargs], Units]]] = {
     "ocr": _pages,
 }
 """What is not billed by tokens: the units that are known, for who reports no tokens."""
-
-
-def _billed_tools(output: Any) -> list[object]:
-    """Name the provider-side tool calls of a Responses answer: they stand on the bill, not in the usage."""
-    if not is_list(output):
-        return []
-    kinds = (as_text(get(item, "type")) for item in output)
-    return [{"type": kind} for kind in kinds if kind in {"web_search_call", "file_search_call"}]
 
 
 def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Units:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from farthing.testing.provider import sse
 from farthing.testing.provider.openai_error import refuse
@@ -108,15 +108,25 @@ def _response(plan: Plan, response_id: str, *, is_done: bool) -> JSONObject:
     }
 
 
+_SEARCH: Final[JSONObject] = {"type": "search", "query": "example"}
+_PAGE_ACTIONS: Final[tuple[JSONObject, JSONObject]] = (
+    {"type": "open_page", "url": "https://example.com"},
+    {"type": "find_in_page", "url": "https://example.com", "pattern": "example"},
+)
+
+
 def _items(plan: Plan) -> list[JSON]:
+    actions = [_SEARCH] * plan.counts.web_searches + [
+        _PAGE_ACTIONS[index % 2] for index in range(plan.reply.pages_read)
+    ]
     searches: list[JSON] = [
         {
             "id": plan.tool_call_id("ws_", index),
             "type": "web_search_call",
             "status": "completed",
-            "action": {"type": "search", "query": "example"},
+            "action": action,
         }
-        for index in range(plan.counts.web_searches)
+        for index, action in enumerate(actions)
     ]
     message: list[JSON] = [_message(plan, [_text_part(plan.text)], "completed")] if plan.text else []
     calls: list[JSON] = [_call(plan, index, "completed") for index in range(len(plan.tool_calls))]

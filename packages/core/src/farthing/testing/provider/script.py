@@ -61,6 +61,7 @@ class Reply:
     reasoning and audio, for all choices together. Each wire then reports them the way its provider does.
     `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response
     ("" names none, and the one asked for is billed).
+    `pages_read` is how many pages OpenAI's search tool opens or looks through, which is no search and not billed.
     `chunks` is how many pieces a stream cuts the text into. `tool_rounds=k` calls the first tool offered until the
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
@@ -82,6 +83,7 @@ class Reply:
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     web_searches: int = 0
+    pages_read: int = 0
     audio_seconds: int = 60
     service_tier: str | None = None
     response_model: str | None = None
@@ -131,6 +133,7 @@ _COUNTS = (
     "input_audio_tokens",
     "output_audio_tokens",
     "web_searches",
+    "pages_read",
     "audio_seconds",
     "tool_rounds",
     "chunk_delay_seconds",

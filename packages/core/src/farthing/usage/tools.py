@@ -1,0 +1,65 @@
+"""Tools that a provider runs itself: which of their calls stand on the bill. The usage object does not count them.
+
+OpenAI's Responses API tells of them in the output of an answer, one item a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+__all__ = ["billed_calls", "counted_calls"]
+
+_COUNTS: Final = {"web_search_call": "web_searches", "file_search_call": "file_searches"}
+"""Types of output items, and the count of a `Usage` that each adds to."""
+
+_SEARCHES: Final = (None, "search")
+"""The actions of a web search call that are billed; older answers name none.
+
+A page opened or searched through (`open_page`, `find_in_page`) costs its tokens alone. Source: OpenAI, web search
+guide, "Output and citations": search actions incur a tool call cost.
+"""
+
+
+def billed_calls(output: object) -> list[Mapping[str, str]]:
+    """Give the billed calls among the output items of an answer, by their types alone; nothing else of them is kept.
+
+    Args:
+        output: The items, as dicts or as objects of a provider's SDK; of each only its type and action are read.
+
+    Raises:
+        Nothing of its own.
+    """
+    items = cast("Iterable[object]", output) if isinstance(output, (list, tuple)) else ()
+    return [{"type": kind} for item in items if (kind := _billed(item)) is not None]
+
+
+def counted_calls(output: object) -> dict[str, int]:
+    """Count the billed calls among the output items of an answer, by the names of `Usage`.
+
+    Args:
+        output: As for `billed_calls`, or what that gave.
+
+    Raises:
+        Nothing of its own.
+    """
+    counts: dict[str, int] = {}
+    for call in billed_calls(output):
+        name = _COUNTS[call["type"]]
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _billed(item: object) -> str | None:
+    kind = _field(item, "type")
+    if not isinstance(kind, str) or kind not in _COUNTS:
+        return None
+    if kind == "web_search_call" and _field(_field(item, "action"), "type") not in _SEARCHES:
+        return None
+    return kind
+
+
+def _field(item: object, name: str) -> object:
+    if isinstance(item, Mapping):
+        return cast("Mapping[str, object]", item).get(name)
+    return getattr(item, name, None)
