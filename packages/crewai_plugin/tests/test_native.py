@@ -114,15 +114,20 @@ def test_the_model_that_answered_is_billed(bench: Bench, model: str, stream: boo
     assert call.response_model == other
 
 
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-4o"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_searches_of_the_responses_api(bench: Bench, stream: bool) -> None:
-    """They are billed apart, and stand in the output alone; a page that was read is no search."""
+def test_searches_of_the_responses_api(bench: Bench, stream: bool, model: str) -> None:
+    """They are billed apart, and stand in the output alone; a page that was read is no search.
+
+    CrewAI asks for the preview of the tool, whose searches cost more with a model that does not reason.
+    """
     bench.listen(feature="research")
     bench.provider.script(Reply(web_searches=2, pages_read=2))
-    llm("gpt-5", api="responses", builtin_tools=["web_search"], stream=stream).call("hi")
+    llm(model, api="responses", builtin_tools=["web_search"], stream=stream).call("hi")
     (call,) = bench.settled()
     assert call.usage is not None
     assert call.usage.web_searches == 2
+    assert call.price_context == {"web_search": "preview"}
 
 
 async def test_concurrent_calls_keep_their_own_accounts(bench: Bench) -> None:

@@ -204,6 +204,41 @@ def test_pages_read_are_no_searches(
     assert call.usage.web_searches == 2
 
 
+@pytest.mark.parametrize(
+    ("tool", "model", "context"),
+    [
+        ("web_search_preview", "gpt-4o", {"web_search": "preview"}),
+        ("web_search_preview_2025_03_11", "gpt-4.1", {"web_search": "preview"}),
+        ("web_search_preview", "gpt-5", {"web_search": "preview"}),
+        ("web_search", "gpt-4o", {}),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_preview_of_the_search_tool_has_its_own_price(
+    *,
+    tool: str,
+    model: str,
+    context: dict[str, str],
+    stream: bool,
+    provider: FakeProvider,
+    openai: MakeModel,
+    settle: Settle,
+) -> None:
+    """Its searches cost more with a model that does not reason; which tool it was stands in the request alone."""
+    provider.script(Reply(web_searches=2))
+    chat = openai(model, use_responses_api=True).bind_tools([{"type": tool}])
+    assert list(chat.stream("hi", config())) if stream else chat.invoke("hi", config())
+    (call,) = settle()
+    assert call.price_context == context
+
+
+def test_a_search_tool_that_was_not_used_decides_nothing(openai: MakeModel, settle: Settle) -> None:
+    """A price that rests on a tool which was only offered would point to the wrong reason."""
+    openai(use_responses_api=True).bind_tools([{"type": "web_search_preview"}]).invoke("hi", config())
+    (call,) = settle()
+    assert call.price_context == {}
+
+
 def test_responses_stream(openai: MakeModel, settle: Settle) -> None:
     """The Responses API streamed reports its usage unasked."""
     assert list(openai(use_responses_api=True).stream("hi", config()))

@@ -128,22 +128,27 @@ def test_responses(bench: Bench, mode: str, provider: str) -> None:
     assert (call.operation, call.provider) == ("chat", provider)
 
 
+@pytest.mark.parametrize("tool", ["web_search", "web_search_preview"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_responses_with_web_search(bench: Bench, stream: bool) -> None:
-    """The searches of the provider's own tool stand on its bill, and would not on ours; pages that it reads do not."""
+def test_responses_with_web_search(bench: Bench, stream: bool, tool: str) -> None:
+    """The searches of the provider's own tool stand on its bill, and would not on ours; pages that it reads do not.
+
+    Those of the tool's preview have a price of their own.
+    """
     bench.provider.script(Reply(web_searches=2, pages_read=3))
     answer: Any = lite.responses(
         model="openai/gpt-4o-mini",
         api_base=bench.provider.openai_url,
         api_key="sk-secret",
         input="say it",
-        tools=[{"type": "web_search"}],
+        tools=[{"type": tool}],
         stream=stream,
     )
     assert not stream or list(answer)
     (call,) = bench.settled(duplicates=None if stream else 0)
     assert call.usage is not None
     assert call.usage.web_searches == 2
+    assert call.price_context == ({} if tool == "web_search" else {"web_search": "preview"})
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

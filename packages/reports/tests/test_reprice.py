@@ -54,6 +54,12 @@ CASES: list[tuple[str, str, Usage, dict[str, Any]]] = [
     ("openai", "o3", Usage(input_tokens=1000, output_tokens=500), {"tier": "batch"}),
     ("openai", "o3", Usage(input_tokens=1000, output_tokens=500), {"at": datetime(2025, 6, 9, tzinfo=UTC)}),
     ("anthropic", "claude-sonnet-4-5", Usage(input_tokens=300_000, output_tokens=5, web_searches=3), {}),
+    (
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=10, output_tokens=5, web_searches=3),
+        {"context": {"web_search": "preview"}},
+    ),
     ("anthropic", "claude-opus-4-6", Usage(input_tokens=1000, output_tokens=50), {"context": {"inference_geo": "us"}}),
     ("gcp.vertex_ai", "claude-sonnet-4-5", Usage(input_tokens=1000), {"context": {"region": "europe-west1"}}),
     ("azure.ai.openai", "gpt-4o", Usage(input_tokens=1000), {"context": {"deployment": "datazone-eu"}}),

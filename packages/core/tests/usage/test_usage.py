@@ -585,6 +585,23 @@ def test_only_search_actions_are_searches(action: dict[str, str] | None, searche
         assert usage.web_searches == searches
 
 
+@pytest.mark.parametrize(
+    ("tool", "called", "context"),
+    [
+        ("web_search_preview", "web_search_call", {"web_search": "preview"}),
+        ("web_search_preview_2025_03_11", "web_search_call", {"web_search": "preview"}),
+        ("web_search", "web_search_call", {}),
+        ("web_search_preview", "file_search_call", {}),
+    ],
+)
+def test_the_preview_of_the_search_tool_is_noted_where_it_was_used(
+    tool: str, called: str, context: dict[str, str]
+) -> None:
+    """Its searches have another price, and the answer's tools are all that says which one was used."""
+    body = {"usage": RESPONSES, "output": [{"type": called}], "tools": [{"type": tool}, {"type": 1}, None]}
+    assert read_usage("openai_responses", body).context == context
+
+
 def test_billed_calls_name_nothing_but_their_type() -> None:
     """What was searched for must not travel on; and what was left out once may not come back when it is read again."""
     output = [

@@ -15,7 +15,7 @@ from crewai.llms import base_llm
 from farthing.estimating import prompt_bytes, text_bytes
 from farthing.failures import OTHER
 from farthing.providers import canonical_provider
-from farthing.usage import billed_calls
+from farthing.usage import billed_calls, preview_tools
 from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
@@ -228,7 +228,9 @@ def account_of(answer: Any, shape: str) -> Account | None:
     calls = billed_calls(getattr(answer, "output", None))
     model: Any = getattr(answer, "model", None) or getattr(answer, "model_version", None)
     tier: Any = getattr(answer, "service_tier", None)
-    return Account({"usage": usage, "output": calls} if calls else usage, shape, _text(model), _text(tier))
+    if calls:
+        usage = {"usage": usage, "output": calls, "tools": preview_tools(getattr(answer, "tools", None))}
+    return Account(usage, shape, _text(model), _text(tier))
 
 
 def _counts_last(end: CallEnd) -> bool:

@@ -24,10 +24,10 @@ from farthing.setup import expect_the_end, get_meter
 from farthing_langchain import extract, include_usage
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
-from farthing_langchain.lifetimes import asked_lifetime, with_lifetime
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 from farthing_langchain.repeating import Told
+from farthing_langchain.requested import requested, with_requested
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -256,7 +256,7 @@ class FarthingHandler(BaseCallbackHandler):
         if meter.estimating and not finish.usage:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))
         if place is not None and place.told is not None:
-            finish = with_lifetime(place.told.corrected(finish), place.cache_lifetime)
+            finish = with_requested(place.told.corrected(finish), place.requested)
         if (run := meter.runs.get(key)) is not None:
             if place is not None:
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
@@ -351,8 +351,8 @@ class FarthingHandler(BaseCallbackHandler):
         tags = {**declared, **asked.tags} if declared else asked.tags
         if meter.enforcing:
             meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
-        lifetime = asked_lifetime(prompt, asked.params) if asked.provider == "anthropic" else None
-        place = Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told(), lifetime)
+        said = requested(asked.provider, prompt, asked.params)
+        place = Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told(), said)
         lineage.enter(run, place)
         outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
         is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None

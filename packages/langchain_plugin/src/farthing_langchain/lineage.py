@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from farthing.runs import Run
     from farthing_langchain.repeating import Told
+    from farthing_langchain.requested import Requested
 
 __all__ = ["Failure", "Kind", "Lineage", "Place", "lineage", "parent_of"]
 
@@ -49,8 +50,8 @@ class Place(NamedTuple):
     """What the graph's nodes between the scope and this run are declared with; the innermost node's win."""
     told: Told | None = None
     """What the pieces of a model call's stream told of its usage."""
-    cache_lifetime: str | None = None
-    """How long all lives that a model call's request writes into a cache, where it says so."""
+    requested: Requested | None = None
+    """What a model call's request says of its price, where it says anything."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")

@@ -108,7 +108,7 @@ class PriceBook:
             at: When the call was made; a naive time is taken as UTC and flagged.
             tier: standard, batch, flex, priority or fast, or what a provider calls it; None is standard.
             context: What else decides the price: region, inference_geo, data_residency, deployment, speed, search_type,
-                and of a picture size and quality.
+                web_search (`preview`: the tool of that name), and of a picture size and quality.
             reported_usd: What the provider or gateway says it charged.
 
         Returns:

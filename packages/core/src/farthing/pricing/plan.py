@@ -33,6 +33,7 @@ ORDINARY: Final[dict[str, frozenset[str]]] = {
     "processing": frozenset({"standard", "interactive", "realtime"}),
     "service_tier": frozenset(),
     "search_type": frozenset(),
+    "web_search": frozenset(),
     "route": frozenset(),
 }
 """The parts of a billing context that can change a price, and the values that mean the list price."""

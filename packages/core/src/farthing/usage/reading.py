@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from farthing.envelope import Usage
 from farthing.usage import frameworks, providers
 from farthing.usage.raw import Facts, Raw
-from farthing.usage.tools import counted_calls
+from farthing.usage.tools import counted_calls, preview_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ class UsageReading:
     reported_usd: Decimal | None
     """The provider's own charge, for who bills by it."""
     context: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What else in it decides the price: inference_geo."""
+    """What else in it decides the price: inference_geo, web_search."""
 
 
 def read_usage(shape: str, raw: Mapping[str, object] | None, *, has_content: bool = False) -> UsageReading:
@@ -143,3 +143,5 @@ def _from_body(facts: Facts, body: Raw) -> None:
         facts.service_tier = body.under("serviceTier").text("type")
     for name, count in counted_calls(body.data.get("output")).items():
         facts.counts[name] = (facts.counts.get(name) or 0) + count
+    if facts.counts.get("web_searches") and preview_tools(body.data.get("tools")):
+        facts.context["web_search"] = "preview"

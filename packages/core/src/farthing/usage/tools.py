@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
-__all__ = ["billed_calls", "counted_calls"]
+__all__ = ["billed_calls", "counted_calls", "preview_tools"]
 
 _COUNTS: Final = {"web_search_call": "web_searches", "file_search_call": "file_searches"}
 """Types of output items, and the count of a `Usage` that each adds to."""
@@ -19,6 +19,9 @@ _SEARCHES: Final = (None, "search")
 A page opened or searched through (`open_page`, `find_in_page`) costs its tokens alone. Source: OpenAI, web search
 guide, "Output and citations": search actions incur a tool call cost.
 """
+
+_PREVIEW: Final = "web_search_preview"
+"""The first version of the search tool, also by its date (`web_search_preview_2025_03_11`), which has its own price."""
 
 
 def billed_calls(output: object) -> list[Mapping[str, str]]:
@@ -48,6 +51,20 @@ def counted_calls(output: object) -> dict[str, int]:
         name = _COUNTS[call["type"]]
         counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def preview_tools(tools: object) -> list[Mapping[str, str]]:
+    """Give the preview versions of the search tool among those that a request offers, by their types alone.
+
+    Args:
+        tools: Those of a request, or of the answer, which repeats them.
+
+    Raises:
+        Nothing of its own.
+    """
+    items = cast("Iterable[object]", tools) if isinstance(tools, (list, tuple)) else ()
+    kinds = (_field(item, "type") for item in items)
+    return [{"type": kind} for kind in kinds if isinstance(kind, str) and kind.startswith(_PREVIEW)]
 
 
 def _billed(item: object) -> str | None:

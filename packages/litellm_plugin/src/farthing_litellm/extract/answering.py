@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.runs import Finish
-from farthing.usage import billed_calls
+from farthing.usage import billed_calls, preview_tools
 from farthing_litellm.extract.access import (
     Kwargs,
     Units,
@@ -80,7 +80,7 @@ def _usage(operation: str, response: Any, kwargs: Kwargs, provider: str | None) 
     if measure is not None and not counts_anything(usage):
         return "litellm", measure(response, kwargs)
     if usage is not None and (calls := billed_calls(getattr(response, "output", None))):
-        return "litellm", {"usage": usage, "output": calls}
+        return "litellm", {"usage": usage, "output": calls, "tools": preview_tools(getattr(response, "tools", None))}
     return provider if provider in _CHARGE_THEMSELVES else "litellm", usage
 
 
