@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,6 +129,16 @@ def test_searches_of_the_responses_api(bench: Bench, stream: bool, model: str) -
     assert call.usage is not None
     assert call.usage.web_searches == 2
     assert call.price_context == {"web_search": "preview"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_openrouter_charged_is_billed(bench: Bench, stream: bool) -> None:
+    """It routes to many houses at many prices: the catalogue's would be billed in place of what was charged."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(usage_extra={"cost": 0.0099}))
+    llm("openrouter/openai/gpt-4o", base_url=bench.provider.openai_url, api_key="sk", stream=stream).call("hi")
+    (call,) = bench.settled(invoiced=False)
+    assert (call.provider, call.cost.amount_usd, call.cost.source) == ("openrouter", Decimal("0.0099"), "provider")
 
 
 async def test_concurrent_calls_keep_their_own_accounts(bench: Bench) -> None:

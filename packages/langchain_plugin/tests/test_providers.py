@@ -136,6 +136,14 @@ def test_litellm_alone(provider: FakeProvider, settle: Settle) -> None:
     assert call.provider == "openai"
 
 
+def test_litellms_own_figure_is_no_bill(provider: FakeProvider, captured: Captured) -> None:
+    """ChatLiteLLM hands on what LiteLLM computed; as OpenRouter's own charge it would be the bill."""
+    given: dict[str, Any] = {"api_base": provider.openai_url, "api_key": "k"}
+    ChatLiteLLM(model="openrouter/openai/gpt-4o", **given).invoke("hi", config())
+    (call,) = captured.calls
+    assert (call.provider, call.cost.status, call.cost.reported_usd) == ("openrouter", "priced", None)
+
+
 def test_model_in_front_of_a_model(openai: MakeModel, settle: Settle, captured: Captured) -> None:
     """A model that calls another one is one bill, below its own chain, and the outer report is counted."""
     inner = openai()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,6 +150,20 @@ def test_responses_with_web_search(bench: Bench, stream: bool, tool: str) -> Non
     assert call.usage is not None
     assert call.usage.web_searches == 2
     assert call.price_context == ({} if tool == "web_search" else {"web_search": "preview"})
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "house/unknown-model"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_what_openrouter_charged_is_billed(bench: Bench, mode: str, model: str) -> None:
+    """It routes to many houses at many prices: the catalogue's would be billed in place of what was charged."""
+    bench.provider.script(Reply(usage_extra={"cost": 0.0099}))
+    arguments = bench.openai() | {"model": f"openrouter/{model}"}
+    if mode == "sync":
+        lite.completion(**arguments)
+    else:
+        asyncio.run(lite.acompletion(**arguments))
+    (call,) = bench.captured.calls
+    assert (call.cost.amount_usd, call.cost.source) == (Decimal("0.0099"), "provider")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,15 +61,23 @@ def test_many_tags_are_bounded() -> None:
 
 
 def test_provider_that_says_what_it_charged() -> None:
-    """OpenRouter bills what it says: LiteLLM keeps that in a header of its own."""
+    """OpenRouter bills what its usage says; a figure of LiteLLM's would be billed in its place.
+
+    That is what a proxy on the way writes into a header, and LiteLLM into the usage that it makes of a stream.
+    """
     headers = {"llm_provider-x-litellm-response-cost": 0.0123}
     response = SimpleNamespace(
-        usage=SimpleNamespace(prompt_tokens=10, completion_tokens=5), _hidden_params={"additional_headers": headers}
+        choices=[],
+        usage=SimpleNamespace(prompt_tokens=10, completion_tokens=5, cost=0.01),
+        _hidden_params={"additional_headers": headers},
     )
-    finish = extract.answered({"custom_llm_provider": "openrouter"}, response, ended=1)
-    assert (finish.reported_usd, finish.usage_shape) == (Decimal("0.0123"), "openrouter")
-    other = extract.answered({"custom_llm_provider": "openai"}, response, ended=1)
-    assert (other.reported_usd, other.usage_shape) == (None, "litellm")
+    for provider, stream, shape in (
+        ("openrouter", False, "openrouter"),
+        ("openrouter", True, "litellm"),
+        ("openai", False, "litellm"),
+    ):
+        finish = extract.answered({"custom_llm_provider": provider, "stream": stream}, response, ended=1)
+        assert (finish.reported_usd, finish.usage_shape) == (None, shape)
 
 
 def test_batch_is_known_by_its_id() -> None:

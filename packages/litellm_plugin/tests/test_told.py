@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from litellm_bench import lite
 from test_streams import WITH_USAGE, run
 
 from farthing.testing.provider import Reply
@@ -74,3 +76,25 @@ def test_counts_that_are_texts(bench: Bench, mode: str) -> None:
     run(bench, mode, bench.openai(**WITH_USAGE))
     (call,) = bench.settled()
     assert counts(call) == (1000, 200)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("told", "amount"),
+    [
+        ({"cost": 0.95}, "0.95"),
+        ({"cost": 0.95, "is_byok": True, "cost_details": {"upstream_inference_cost": 19}}, "19.95"),
+        ({}, None),
+    ],
+)
+def test_what_openrouter_charged_is_billed(
+    *, bench: Bench, mode: str, told: Mapping[str, Any], amount: str | None, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteLLM leaves half of it out of the usage that it makes, and can be told to put a figure of its own there."""
+    monkeypatch.setattr(lite, "include_cost_in_streaming_usage", own)
+    bench.provider.script(Reply(input_tokens=1000, output_tokens=100, usage_extra=told))
+    run(bench, mode, bench.openai(**WITH_USAGE) | {"model": "openrouter/openai/gpt-4o"})
+    (call,) = bench.captured.calls
+    assert (call.cost.reported_usd, call.cost.status) == (amount and Decimal(amount), "reported" if told else "priced")
+    # 1,000 x 2.50 + 100 x 10.00 per million: what OpenRouter lists for gpt-4o
+    assert call.cost.amount_usd == Decimal(amount or "0.0035")

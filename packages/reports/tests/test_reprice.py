@@ -64,6 +64,7 @@ CASES: list[tuple[str, str, Usage, dict[str, Any]]] = [
     ("gcp.vertex_ai", "claude-sonnet-4-5", Usage(input_tokens=1000), {"context": {"region": "europe-west1"}}),
     ("azure.ai.openai", "gpt-4o", Usage(input_tokens=1000), {"context": {"deployment": "datazone-eu"}}),
     ("openai", "no-such-model", Usage(input_tokens=10), {}),
+    ("openrouter", "openai/gpt-4o", Usage(input_tokens=10, output_tokens=5), {"reported_usd": Decimal("0.07")}),
     ("openrouter", "no/such", Usage(input_tokens=10), {"reported_usd": Decimal("0.07")}),
     ("aws.bedrock", "amazon.nova-pro-v1:0", Usage(input_tokens=9), {"context": {"region": "us-gov-west-1"}}),
 ]

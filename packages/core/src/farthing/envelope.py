@@ -49,8 +49,8 @@ CostStatus = Literal["priced", "free", "cache_hit", "not_billed", "estimated", "
 priced: computed from reported usage and a known price; free: the price book says it costs nothing; cache_hit: answered
 from a framework's cache, nothing was bought; not_billed: the provider answered with an error; estimated: the price is
 an estimate, or, where `amount_usd` is None, the usage never arrived and `estimated_usd` says what it may have cost;
-reported: only the provider's own figure is known; unpriced: usage is known, the price is not; unreported: the
-provider's usage never arrived.
+reported: the provider's own figure, where only that is known or it is what the provider bills by; unpriced: usage is
+known, the price is not; unreported: the provider's usage never arrived.
 """
 
 Outcome = Literal["success", "error", "cancelled", "abandoned"]
@@ -238,7 +238,7 @@ class Cost(_Frozen):
     flags: tuple[str, ...] = ()
     """What a careful reader should know: context-not-priced, loose-match, cache-split-assumed, ..."""
     list_amount_usd: Money | None = None
-    """What the same usage costs at list price, when an override changed it."""
+    """What the same usage costs at list price, when an override changed it or the provider's own figure is the bill."""
     reported_usd: Money | None = None
     """What the provider or gateway itself said this attempt cost."""
     saved_usd: Money | None = None

@@ -113,11 +113,21 @@ def test_the_charge_of_who_bills_by_it_is_a_fact(provider: str) -> None:
     assert (cost.amount_usd, cost.status, cost.source) == (Decimal("0.12"), "reported", "provider")
 
 
-def test_a_reported_figure_never_replaces_a_computed_one() -> None:
-    """The charge is kept beside the list price, for reconciliation."""
+@pytest.mark.parametrize(("provider", "model"), [("openai", "gpt-4o"), ("perplexity", "sonar"), ("xai", "grok-4")])
+def test_a_reported_figure_never_replaces_a_list_price(provider: str, model: str) -> None:
+    """A figure that anybody may have put there is kept beside the list price, for reconciliation."""
+    cost = price(provider, model, reported_usd=Decimal(9))
+    assert cost.amount_usd == price(provider, model).amount_usd
+    assert (cost.status, cost.reported_usd) == ("priced", Decimal(9))
+
+
+def test_what_openrouter_charged_is_its_bill() -> None:
+    """It routes to many houses at many prices, of which the catalogue has one: its own charge is the only bill."""
     cost = price("openrouter", "openai/gpt-4o", reported_usd=Decimal(9))
-    assert cost.amount_usd == Decimal("0.0035")
-    assert cost.reported_usd == Decimal(9)
+    assert (cost.amount_usd, cost.status, cost.source) == (Decimal(9), "reported", "provider")
+    assert (cost.list_amount_usd, cost.reported_usd, cost.breakdown) == (Decimal("0.0035"), Decimal(9), {})
+    unsaid = price("openrouter", "openai/gpt-4o")
+    assert (unsaid.amount_usd, unsaid.status) == (Decimal("0.0035"), "priced")
 
 
 def test_a_naive_time_is_flagged() -> None:

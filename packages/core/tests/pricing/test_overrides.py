@@ -52,6 +52,15 @@ def test_a_discount_scales_the_list_price(how: str) -> None:
     assert cost.list_amount_usd == Decimal(3)
 
 
+def test_an_override_wins_over_what_the_provider_charged() -> None:
+    """Who agreed on a price knows better what will be invoiced than a usage object does."""
+    table = override('provider = "openrouter"\nmodel = "*"\nmultiplier = "0.9"')
+    cost = price(table, "openrouter", "openai/gpt-4o", reported_usd=Decimal(9))
+    assert (cost.amount_usd, cost.source, cost.reported_usd) == (Decimal("2.7"), "override", Decimal(9))
+    free = override('provider = "openrouter"\nmodel = "*"\nfree = true')
+    assert price(free, "openrouter", "openai/gpt-4o", reported_usd=Decimal(9)).amount_usd == 0
+
+
 def test_a_discount_holds_in_every_tier_and_a_rate_in_standard_only() -> None:
     """A rate agreed for standard calls must not be taken for batch, and a discount must not stop at it."""
     discount = override('provider = "openai"\nmodel = "gpt-4o"\ndiscount = "10%"')

@@ -551,6 +551,12 @@ def test_the_charge_of_who_bills_by_it_is_read(shape: str, raw: dict[str, Any], 
     assert read_usage(shape, raw).reported_usd == Decimal(reported)
 
 
+def test_a_fee_alone_is_not_the_charge() -> None:
+    """With a key of one's own OpenRouter charges a fee, often none: the upstream provider's bill would be missing."""
+    reading = read_usage("openrouter", {**OPENAI, "cost": 0, "is_byok": True})
+    assert (reading.reported_usd, reading.flags) == (None, ("byok-upstream-missing",))
+
+
 def test_a_figure_of_litellm_is_not_the_providers() -> None:
     """LiteLLM writes its own cost into usage.cost on streams."""
     assert read_usage("litellm", {**OPENAI, "cost": 0.1}).reported_usd is None

@@ -202,7 +202,7 @@ def call_completed(
     if reason is None and end.start.streaming and (account.pieces > 1 or _counts_last(end)):
         usage = None  # it broke off, and this is the count so far
     elif account.usage is not None:
-        usage, end = account.usage, end._replace(usage_shape=account.shape)
+        usage, end = account.usage, end._replace(usage_shape=_shape_of(account, end.start.provider))
     return end._replace(
         received_bytes=text_bytes(getattr(event, "response", None)) if sizes else None,
         usage=None if usage is None else dict(usage),
@@ -231,6 +231,12 @@ def account_of(answer: Any, shape: str) -> Account | None:
     if calls:
         usage = {"usage": usage, "output": calls, "tools": preview_tools(getattr(answer, "tools", None))}
     return Account(usage, shape, _text(model), _text(tier))
+
+
+def _shape_of(account: Account, provider: str | None) -> str:
+    """Know OpenRouter's usage, which says what it charged; CrewAI asks it as any other that speaks as OpenAI does."""
+    is_openrouter = account.shape == "openai_chat" and canonical_provider(provider) == "openrouter"
+    return "openrouter" if is_openrouter else account.shape
 
 
 def _counts_last(end: CallEnd) -> bool:

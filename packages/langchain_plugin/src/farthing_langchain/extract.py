@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from asyncio import CancelledError
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from farthing.context import NOTHING
@@ -203,6 +202,7 @@ def finished(response: Any, ended_ns: int) -> Finish:
     """Read the end of a model call.
 
     The first generation speaks for all: with n > 1 LangChain repeats the usage of the request on each of them.
+    ChatLiteLLM's `response_cost` is LiteLLM's own opinion and is not read.
     """
     generations: Any = response.generations
     first: Any = generations[0][0] if generations and generations[0] else None
@@ -213,7 +213,6 @@ def finished(response: Any, ended_ns: int) -> Finish:
     metadata: Mapping[str, Any] = message.response_metadata or NOTHING
     raw, shape, cached = _usage(message, metadata, output)
     reason: Any = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("stopReason")
-    cost: Any = metadata.get("response_cost")
     return Finish(
         ended_ns,
         usage=raw,
@@ -224,7 +223,6 @@ def finished(response: Any, ended_ns: int) -> Finish:
         service_tier=_text(_tier(metadata, output)),
         finish_reason=_text(reason),
         cache_hit=cached,
-        reported_usd=None if cost is None else _dollars(cost),
     )
 
 
@@ -420,10 +418,3 @@ def _text(value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     return collapse_text(value)[:MAX_NAME_LENGTH]
-
-
-def _dollars(value: Any) -> Decimal | None:
-    """Give a gateway's own figure; ChatLiteLLM says 0.0 where it knows no price."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        return None
-    return Decimal(repr(value))

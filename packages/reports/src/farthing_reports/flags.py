@@ -11,6 +11,7 @@ FLAG_SENTENCES: Final = {
     "bedrock-bare-id": "The Bedrock id names no geography; it is taken as regional, which is dearer than global.",
     "before-first-price": "The moment lies before the first known price of this model.",
     "byok-upstream-included": "Own keys were used: the figure reported includes what the upstream provider charges.",
+    "byok-upstream-missing": "Own keys were used, and what the upstream provider charges for that was not reported.",
     "cache-1h-billed-as-5m": "No rate for cache writes kept 1 hour is known; they are billed at the cheaper other one.",
     "cache-billed-as-input": "No rate for cached tokens is known; they are billed as plain input.",
     "cache-not-reported": "The framework does not pass cached tokens on; all input is billed as uncached.",

@@ -53,7 +53,7 @@ _STATUSES: Final = {
     "priced": "computed from the usage and a known price",
     "free": "the price book says that it costs nothing",
     "estimated": "computed from a price that is an estimate",
-    "reported": "only the provider's own figure is known",
+    "reported": "the provider's own figure, which is what it bills by",
     "unpriced": "the usage is known, the price is not; unknown is not zero",
     "unreported": "no usage to price: give at least --input and --output",
 }

@@ -1,8 +1,10 @@
 """The price book: which price holds for a call, from which layer it comes, and what to know of it.
 
 Layers, first to last: the user's overrides, our own dated corrections, the catalogue, unpriced. The cost that a
-provider itself reports stays beside the computed one; it becomes the amount only where nothing could be computed and
-the provider bills by that figure. Nothing here raises for any provider, model or usage.
+provider itself reports stays beside the computed one; it becomes the amount where nothing could be computed and the
+provider bills by that figure. OpenRouter's is the amount whenever it is known, but for an override: it sends a request
+to whichever house it chooses, at that house's price, which no list can tell, and the charge is all that it ever bills.
+Nothing here raises for any provider, model or usage.
 """
 
 from __future__ import annotations
@@ -34,6 +36,12 @@ _DAWN: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _CACHED_SHEETS: Final = 512
 
 _BILLS_WHAT_IT_REPORTS: Final = frozenset({"openrouter", "perplexity", "x_ai"})
+
+_HAS_NO_LIST: Final = frozenset({"openrouter"})
+"""Of these, who bills by its own figure alone: a list has one of the prices that it may have charged.
+
+Source: OpenRouter, "Usage accounting": `cost` is the total amount charged to your account.
+"""
 
 _ZERO: Final = Decimal(0)
 
@@ -129,7 +137,7 @@ class PriceBook:
         else:
             sheet = self._sheet(self._planner.plan(provider, model, tier, context), at)
             cost = self._computed(sheet, usage, flags, reported_usd)
-            return cost if cost.amount_usd is not None else _reported(cost, provider)
+            return _reported(cost, provider)
         status: CostStatus = "unreported" if usage is None else "unpriced"
         return _reported(
             Cost(amount_usd=None, status=status, flags=(*flags, reason), reported_usd=reported_usd), provider
@@ -337,10 +345,22 @@ _SETTLED_BY_OVERRIDE: Final = frozenset(
 
 
 def _reported(cost: Cost, provider: str | None) -> Cost:
-    """Take the provider's own figure where nothing could be computed and the provider bills by it."""
-    if cost.reported_usd is None or canonical_provider(provider) not in _BILLS_WHAT_IT_REPORTS:
+    """Take the provider's own figure where it is what the provider bills, and nothing better was computed."""
+    house = canonical_provider(provider)
+    if cost.reported_usd is None or house not in _BILLS_WHAT_IT_REPORTS:
         return cost
-    return cost.model_copy(update={"amount_usd": cost.reported_usd, "status": "reported", "source": "provider"})
+    computed = cost.amount_usd
+    if computed is not None and (cost.source == "override" or house not in _HAS_NO_LIST):
+        return cost
+    return cost.model_copy(
+        update={
+            "amount_usd": cost.reported_usd,
+            "status": "reported",
+            "source": "provider",
+            "breakdown": {},
+            "list_amount_usd": computed,
+        }
+    )
 
 
 def _stale_after(released: str, max_age_days: int) -> datetime:

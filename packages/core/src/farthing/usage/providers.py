@@ -236,14 +236,15 @@ def cohere(raw: Raw) -> Facts:
 def openrouter(raw: Raw) -> Facts:
     """OpenRouter: OpenAI's names, and `cost`, what the account was charged, in US dollars.
 
-    With a key of one's own there are two bills: the fee in `cost` and the upstream provider's; the attempt cost both.
+    With a key of one's own there are two bills: the fee in `cost` and the upstream provider's; the attempt cost both,
+    which is not known where only the fee is.
     """
     facts = openai(raw)
     cost = raw.number("cost")
     upstream = raw.under("cost_details").number("upstream_inference_cost")
-    if cost is not None and raw.data.get("is_byok") is True and upstream is not None:
-        facts.flags.append("byok-upstream-included")
-        cost += upstream
+    if cost is not None and raw.data.get("is_byok") is True:
+        facts.flags.append("byok-upstream-missing" if upstream is None else "byok-upstream-included")
+        cost = None if upstream is None else cost + upstream
     facts.reported_usd = cost
     facts.put_positive("web_searches", raw.under("server_tool_use").count("web_search_requests"))
     return facts

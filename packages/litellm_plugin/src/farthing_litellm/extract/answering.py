@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.runs import Finish
@@ -32,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["answered", "batch", "must_recount", "raw_answer", "tier_of", "usage_was_withheld"]
 
 _CHARGE_THEMSELVES: Final = frozenset({"openrouter", "perplexity", "xai"})
-"""Providers whose usage says what they charged; LiteLLM leaves their own fields in its object."""
+"""Providers whose usage says what they charged; LiteLLM leaves their own fields in its object.
+
+LiteLLM's `response_cost` is an opinion and is never read, nor is `x-litellm-response-cost`, which a proxy may write.
+"""
 
 
 _OWN_FIELDS: Final = _CHARGE_THEMSELVES | {"mistral", "deepseek"}
@@ -49,8 +51,11 @@ def answered(
     )  # a cached embedding has it there alone
     operation = operation_of(kwargs)
     shape, usage = _usage(operation, response, kwargs, provider)
-    if is_list(get(response, "choices")):
+    is_chat = is_list(get(response, "choices"))
+    if is_chat:
         usage = _as_told(kwargs, hidden, response, usage) if told is None else _as_heard(kwargs, usage, told)
+    if shape == "openrouter" and kwargs.get("stream") and not (is_chat and told is not None):
+        shape = "litellm"  # with `include_cost_in_streaming_usage` the cost there is LiteLLM's own, and would be billed
     reply = get(response, "model")
     return Finish(
         ended_ns=ended,
@@ -65,7 +70,6 @@ def answered(
         first_chunk_ns=first_chunk,
         cache_hit=kwargs.get("cache_hit") is True,
         billed=False if _is_free(operation, provider) else None,
-        reported_usd=_charged(provider, hidden),
         price_context=_price_context(kwargs, provider, hidden),
     )
 
@@ -189,18 +193,6 @@ def tier_of(piece: Any) -> str | None:
 def _is_free(operation: str, provider: str | None) -> bool:
     """Know OpenAI's moderations, which are free of charge and report no usage (platform.openai.com/docs/pricing)."""
     return operation == "moderation" and provider == "openai"
-
-
-def _charged(provider: str | None, hidden: Kwargs) -> Decimal | None:
-    """Read what OpenRouter said it charged; LiteLLM's own `response_cost` is an opinion and is never read."""
-    if provider != "openrouter":
-        return None
-    headers = hidden.get("additional_headers")
-    cost = headers.get("llm_provider-x-litellm-response-cost") if is_dict(headers) else None
-    try:
-        return None if cost is None else Decimal(str(cost))
-    except InvalidOperation:
-        return None
 
 
 def _price_context(kwargs: Kwargs, provider: str | None, hidden: Kwargs) -> dict[str, str] | None:

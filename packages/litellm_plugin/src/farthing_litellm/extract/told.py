@@ -2,7 +2,7 @@
 
 LiteLLM (seen with 1.100) makes the total anew, fills a missing count with one of its own, and drops in async what
 stands on a chunk with a finish reason. So the chunks are asked themselves: those of OpenAI's client, whoever serves
-them, and those that LiteLLM makes one by one of Anthropic's events.
+them, those that LiteLLM makes one by one of Anthropic's events, and those of OpenRouter, which keep what it charged.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def hear(told: Told | None, chunk: Any, provider: object) -> Told | None:
     """
     if told is None:
         plain = type(chunk).__module__.startswith(_OPENAI)
-        if not plain and provider != "anthropic":
+        if not plain and provider not in {"anthropic", "openrouter"}:
             return None
-        told = Told(in_parts=not plain)
+        told = Told(in_parts=not plain and provider == "anthropic")
     usage = get(chunk, "usage")
     if usage is not None:
         told.note(usage)
