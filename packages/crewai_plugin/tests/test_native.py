@@ -132,6 +132,18 @@ def test_searches_of_the_responses_api(bench: Bench, stream: bool, model: str) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_code_that_the_provider_ran_is_flagged(bench: Bench, stream: bool) -> None:
+    """Its container is on the bill and in no amount: the cost says so."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(code_runs=2))
+    llm("gpt-4o", api="responses", builtin_tools=["code_interpreter"], stream=stream).call("hi")
+    (call,) = bench.settled(invoiced=False)
+    assert call.cost.amount_usd is not None
+    assert bench.provider.invoice.total_usd - call.cost.amount_usd == Decimal("0.03")
+    assert "code-executions-not-priced" in call.cost.flags
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_what_openrouter_charged_is_billed(bench: Bench, stream: bool) -> None:
     """It routes to many houses at many prices: the catalogue's would be billed in place of what was charged."""
     bench.listen(feature="research")

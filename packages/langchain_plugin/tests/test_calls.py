@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,6 +21,8 @@ from farthing_langchain import FarthingHandler, include_usage
 
 if TYPE_CHECKING:
     from langchain_bench import MakeModel, Settle
+
+    from farthing.testing import Captured
 
 PROMPT = ChatPromptTemplate.from_template("say {x}")
 DETAILED = Reply(input_tokens=1000, cache_read_tokens=600, output_tokens=200, reasoning_tokens=150)
@@ -230,6 +233,21 @@ def test_the_preview_of_the_search_tool_has_its_own_price(
     assert list(chat.stream("hi", config())) if stream else chat.invoke("hi", config())
     (call,) = settle()
     assert call.price_context == context
+
+
+@pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_code_that_the_provider_ran_is_flagged(
+    version: str, stream: bool, provider: FakeProvider, openai: MakeModel, captured: Captured
+) -> None:
+    """Its container is on the bill and in no amount: the cost says so."""
+    provider.script(Reply(code_runs=2))
+    model = openai(use_responses_api=True, output_version=version).bind_tools([{"type": "code_interpreter"}])
+    assert list(model.stream("hi", config())) if stream else model.invoke("hi", config())
+    (call,) = captured.calls
+    assert call.cost.amount_usd is not None
+    assert provider.invoice.total_usd - call.cost.amount_usd == Decimal("0.03")
+    assert "code-executions-not-priced" in call.cost.flags
 
 
 def test_a_search_tool_that_was_not_used_decides_nothing(openai: MakeModel, settle: Settle) -> None:

@@ -152,6 +152,20 @@ def test_responses_with_web_search(bench: Bench, stream: bool, tool: str) -> Non
     assert call.price_context == ({} if tool == "web_search" else {"web_search": "preview"})
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_code_that_the_provider_ran_is_flagged(bench: Bench, stream: bool) -> None:
+    """Its container is on the bill and in no amount: the cost says so."""
+    bench.provider.script(Reply(code_runs=2))
+    arguments = bench.openai("gpt-4o", input="say it", tools=[{"type": "code_interpreter"}], stream=stream)
+    del arguments["messages"], arguments["max_retries"]
+    answer: Any = lite.responses(**arguments)
+    assert not stream or list(answer)
+    (call,) = bench.captured.calls
+    assert call.cost.amount_usd is not None
+    assert bench.provider.invoice.total_usd - call.cost.amount_usd == Decimal("0.03")
+    assert "code-executions-not-priced" in call.cost.flags
+
+
 @pytest.mark.parametrize("model", ["openai/gpt-4o", "house/unknown-model"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_what_openrouter_charged_is_billed(bench: Bench, mode: str, model: str) -> None:

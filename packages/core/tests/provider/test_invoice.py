@@ -100,6 +100,7 @@ WRITTEN = Counts(
         ("openai", "whisper-1", "default", Counts(audio_seconds=90), "0.009"),
         ("openai", "tts-1", "default", Counts(characters=1000), "0.015"),
         ("openai", "dall-e-3", "default", Counts(images=2), "0.08"),
+        ("openai", "gpt-4o", "priority", Counts(code_containers=1), "0.03"),
         ("cohere", "rerank-v3.5", "standard", Counts(rerank_searches=3), "0.006"),
         ("jina", "jina-reranker-v2-base-multilingual", "standard", Counts(input_tokens=1000), "0.00005"),
         ("openai", "omni-moderation-latest", "default", Counts(input_tokens=1000), "0"),

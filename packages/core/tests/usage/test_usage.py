@@ -608,6 +608,14 @@ def test_the_preview_of_the_search_tool_is_noted_where_it_was_used(
     assert read_usage("openai_responses", body).context == context
 
 
+def test_code_that_the_provider_ran_is_counted() -> None:
+    """Its container is billed, and a usage that says nothing of it would give a cost that looks whole."""
+    body = {"usage": RESPONSES, "output": [{"type": "code_interpreter_call"}, {"type": "code_interpreter_call"}]}
+    usage = read_usage("openai_responses", body).usage
+    assert usage is not None
+    assert usage.code_executions == 2
+
+
 def test_billed_calls_name_nothing_but_their_type() -> None:
     """What was searched for must not travel on; and what was left out once may not come back when it is read again."""
     output = [

@@ -19,7 +19,7 @@ FLAG_SENTENCES: Final = {
     "cache-ttl-assumed": "The lifetime of some cache writes is unknown; the short, cheaper one is assumed.",
     "cache-write-beside-input": "Cache writes were reported beside the input; they were added to it.",
     "clock-before-2020": "The moment lies before 2020, so the clock was wrong; no price of that time is known.",
-    "code-executions-not-priced": "Code executions are not in the amount: their price is not known.",
+    "code-executions-not-priced": "Code that the provider ran is not in the amount: no answer counts its containers.",
     "context-not-priced": "No price is known for this tier, region or deployment; standard would be a guess.",
     "fallback-provider-price": "This provider's own price is not known; the model maker's is taken.",
     "fault": "Pricing itself failed; farthing.health() counts it.",

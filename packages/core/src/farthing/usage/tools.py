@@ -10,8 +10,16 @@ from typing import Final, cast
 
 __all__ = ["billed_calls", "counted_calls", "preview_tools"]
 
-_COUNTS: Final = {"web_search_call": "web_searches", "file_search_call": "file_searches"}
-"""Types of output items, and the count of a `Usage` that each adds to."""
+_COUNTS: Final = {
+    "web_search_call": "web_searches",
+    "file_search_call": "file_searches",
+    "code_interpreter_call": "code_executions",
+}
+"""Types of output items, and the count of a `Usage` that each adds to.
+
+Code runs in a container, which OpenAI bills by size and session ($0.03 for 1 GB): how many sessions the runs of an
+answer began, it does not tell. They are counted, so that the cost says what it lacks.
+"""
 
 _SEARCHES: Final = (None, "search")
 """The actions of a web search call that are billed; older answers name none.

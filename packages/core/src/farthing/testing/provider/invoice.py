@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Problem: TypeAlias = Literal["UnknownModel", "UnknownTier", "UnknownRate"]
 
 _PRECISION = 50
-_PER = {name: Decimal(1) for name in ("image", "audio_second")} | {
+_PER = {name: Decimal(1) for name in ("image", "audio_second", "code_container")} | {
     name: Decimal(1000) for name in ("web_search", "web_search_preview", "grounded_prompt", "rerank_search")
 }
 _PER_TOKEN = Decimal(1_000_000)
@@ -130,6 +130,7 @@ def _quantities(counts: Counts, rates: Mapping[str, Decimal]) -> Iterator[tuple[
         yield "input_audio", counts.input_audio_tokens
         yield "output", counts.output_tokens - counts.output_audio_tokens
         yield "output_audio", counts.output_audio_tokens
+        yield "code_container", counts.code_containers
         if counts.web_searches:
             yield _search_fee(counts, rates)
         return

@@ -128,9 +128,20 @@ def _items(plan: Plan) -> list[JSON]:
         }
         for index, action in enumerate(actions)
     ]
+    runs: list[JSON] = [
+        {
+            "id": plan.tool_call_id("ci_", index),
+            "type": "code_interpreter_call",
+            "status": "completed",
+            "code": "print(1)",
+            "container_id": f"cntr_{plan.token}",
+            "outputs": None,
+        }
+        for index in range(plan.reply.code_runs)
+    ]
     message: list[JSON] = [_message(plan, [_text_part(plan.text)], "completed")] if plan.text else []
     calls: list[JSON] = [_call(plan, index, "completed") for index in range(len(plan.tool_calls))]
-    return [*searches, *message, *calls]
+    return [*searches, *runs, *message, *calls]
 
 
 def _message(plan: Plan, content: list[JSON], status: str) -> JSONObject:

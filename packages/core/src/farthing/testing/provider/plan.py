@@ -68,6 +68,7 @@ class Counts:
     output_audio_tokens: int = 0
     web_searches: int = 0
     web_search_tool: str | None = None
+    code_containers: int = 0
     images: int = 0
     characters: int = 0
     audio_seconds: int = 0

@@ -27,6 +27,7 @@ RATE_NAMES = frozenset(
         "web_search",
         "web_search_preview",
         "grounded_prompt",
+        "code_container",
         "rerank_search",
     }
 )
@@ -67,7 +68,7 @@ class ModelPrices:
         return {**fees, **listed}
 
 
-_FEES = frozenset({"web_search", "web_search_preview", "grounded_prompt"})
+_FEES = frozenset({"web_search", "web_search_preview", "grounded_prompt", "code_container"})
 
 
 class PriceTable:

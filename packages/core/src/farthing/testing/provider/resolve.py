@@ -73,6 +73,7 @@ def _counts(number: int, asked: Asked, reply: Reply) -> Counts:
         input_audio_tokens=reply.input_audio_tokens,
         web_searches=reply.web_searches,
         web_search_tool=asked.web_search_tool,
+        code_containers=min(1, reply.code_runs),
         images=asked.images,
         rerank_searches=asked.rerank_searches,
     )

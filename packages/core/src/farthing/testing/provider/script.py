@@ -62,6 +62,7 @@ class Reply:
     `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response
     ("" names none, and the one asked for is billed).
     `pages_read` is how many pages OpenAI's search tool opens or looks through, which is no search and not billed.
+    `code_runs` is how often it runs code in one new container, which is billed.
     `chunks` is how many pieces a stream cuts the text into. `tool_rounds=k` calls the first tool offered until the
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
@@ -84,6 +85,7 @@ class Reply:
     output_audio_tokens: int = 0
     web_searches: int = 0
     pages_read: int = 0
+    code_runs: int = 0
     audio_seconds: int = 60
     service_tier: str | None = None
     response_model: str | None = None
@@ -134,6 +136,7 @@ _COUNTS = (
     "output_audio_tokens",
     "web_searches",
     "pages_read",
+    "code_runs",
     "audio_seconds",
     "tool_rounds",
     "chunk_delay_seconds",
