@@ -285,9 +285,27 @@ def test_price() -> None:
     assert "catalog: the price catalogue" in text
     found = json.loads(run(*arguments, "--format", "json").stdout)
     assert (found["amount_usd"], found["status"]) == ("0.0376425", "priced")
-    unknown = run("price", "nobody", "nothing", "--input", "1")
-    assert unknown.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "meant"),
+    [
+        ("openai", "gpt4o", "gpt-4o, "),
+        ("openai", "openai/gpt4o", "gpt-4o, "),
+        ("azure", "gpt4o", "gpt-4o, "),
+        ("antropic", "claude-sonnet-4-5", "anthropic"),
+        ("nobody", "nothing", None),
+        ("openai", "nothing-like-it", None),
+    ],
+)
+def test_a_price_that_is_not_known(provider: str, model: str, meant: str | None) -> None:
+    """A script must not take it for zero, and who mistyped a name would search for the right one elsewhere."""
+    unknown = run("price", provider, model, "--input", "1")
+    assert unknown.exit_code == 1
     assert "unknown is not zero" in unknown.stdout
+    named = [line for line in unknown.stdout.splitlines() if line.startswith("did you mean:")]
+    assert named == [] if meant is None else named[0].removeprefix("did you mean:").strip().startswith(meant)
+    assert run("price", provider, model, "--input", "1", "--format", "json").exit_code == 1
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,8 @@ def price(
 ) -> None:
     """Explain a price line by line: quantity, rate, amount, and where the rate comes from.
 
+    Exit code 1 if no price is known.
+
     **Examples**
 
     `farthing price openai gpt-4o --input 12345 --output 678 --cached 1000`
@@ -215,7 +217,8 @@ def price(
         "output_audio_tokens": audio_out,
         "web_searches": web_searches,
     }
-    run_price(provider, model, counts=counts, tier=tier, at=at, form=form.value, now=datetime.now(UTC))
+    if not run_price(provider, model, counts=counts, tier=tier, at=at, form=form.value, now=datetime.now(UTC)):
+        raise typer.Exit(1)
 
 
 app.command()(reprice)

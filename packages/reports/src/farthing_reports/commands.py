@@ -144,8 +144,8 @@ def run_doctor(*, form: str) -> bool:
 
 def run_price(
     provider: str, model: str, *, counts: Mapping[str, int | None], tier: str, at: str | None, form: str, now: datetime
-) -> None:
-    """Print a price and what it rests on.
+) -> bool:
+    """Print a price and what it rests on; tell whether there is one.
 
     Raises:
         FarthingError: An option, the configuration or the user's price data cannot be used.
@@ -159,16 +159,19 @@ def run_price(
     cost = price.price_usage(provider, model, usage, at=moment, tier=tier)
     if form == "json":
         typer.echo(price.cost_json(cost))
-        return
+        return cost.amount_usd is not None
     console = Console(highlight=False)
     console.print(f"{provider} {model}", markup=False, style="bold")
     console.print(price.cost_table(cost))
     console.print()
     for label, sentence in price.cost_sentences(cost, at=moment):
         console.print(f"{label + ':':<15}{sentence}", markup=False, soft_wrap=True)
+    if near := price.near_names(cost, provider, model):
+        console.print(f"{'did you mean:':<15}{', '.join(near)}", markup=False, soft_wrap=True)
     if long := price.long_context_buckets(cost, provider, model, usage, at=moment, tier=tier):
         sentence = f"The request is long, which changes the rate of {', '.join(long)} for all of its tokens."
         console.print(f"{'note:':<15}{sentence}", markup=False, soft_wrap=True)
+    return cost.amount_usd is not None
 
 
 def _vocabulary(ledger: Ledger, wanted: list[str]) -> Vocabulary:

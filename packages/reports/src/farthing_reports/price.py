@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 import farthing
 from farthing.pricing.units import BUCKETS
+from farthing.providers import canonical_names, canonical_provider, catalogue_id
 from farthing_reports.faults import CommandError
 from farthing_reports.flags import FLAG_SENTENCES
 from farthing_reports.in_force import prices_in_force
@@ -29,6 +31,7 @@ __all__ = [
     "cost_sentences",
     "cost_table",
     "long_context_buckets",
+    "near_names",
     "price_usage",
     "usage_of",
 ]
@@ -134,6 +137,29 @@ def long_context_buckets(
         for bucket, line in cost.breakdown.items()
         if bucket in other.breakdown and other.breakdown[bucket].rate_usd != line.rate_usd
     )
+
+
+def near_names(cost: Cost, provider: str, model: str) -> tuple[str, ...]:
+    """Give the names that were perhaps meant, nearest first: models of the provider, or providers where it is unknown.
+
+    Raises:
+        FarthingError: As for `price_usage`.
+    """
+    catalog = prices_in_force().book.catalog
+    if "unknown-provider" in cost.flags:
+        houses = [house for known in catalog.providers for house in canonical_names(known)]
+        return tuple(difflib.get_close_matches(provider.lower(), houses))
+    known = catalog.find_provider(catalogue_id(canonical_provider(provider) or "") or provider)
+    if "unknown-model" not in cost.flags or known is None:
+        return ()
+    owners = [known, *(found for other in known.fallback if (found := catalog.find_provider(other)))]
+    names = dict.fromkeys(each.id for owner in owners for each in owner.models())
+    return tuple(difflib.get_close_matches(model.lower(), names) or difflib.get_close_matches(_bare(model), names))
+
+
+def _bare(model: str) -> str:
+    """Take away what routes to a model: openai/gpt4o."""
+    return model.lower().rpartition("/")[2]
 
 
 def cost_json(cost: Cost) -> str:
