@@ -296,6 +296,20 @@ def test_retry_after_may_be_a_date_of_a_clock_that_is_not_ours(tmp_path: Path) -
         made.close()
 
 
+@pytest.mark.parametrize("told", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_retry_after_nothing_is_no_leave_to_ask_without_end(tmp_path: Path, told: str) -> None:
+    """A backend that says 0, or a moment that is over, is in trouble already: thousands of requests end it."""
+    counters = Counters()
+    with OtlpReceiver(status=503, retry_after=told) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a"), 1)
+        time.sleep(1.5)
+        assert 1 <= receiver.requests <= 3
+        receiver.status = 200
+        assert flush(made) is True  # it told no time to wait for, so whoever flushes may ask at once
+        made.close()
+
+
 @pytest.mark.parametrize("spooled", [True, False])
 def test_one_unreadable_span_does_not_hold_up_the_others(tmp_path: Path, spooled: bool) -> None:
     """A receiver that answers 400 to a span would answer so for ever; the rest of the batch is innocent."""

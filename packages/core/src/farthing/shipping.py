@@ -101,7 +101,7 @@ class Shipper:
         self._failures = 0
         self._in_a_row = 0
         self._retry_at = 0.0
-        self._told_to_wait = False
+        self._told_until = 0.0
 
     @property
     def waiting(self) -> int:
@@ -309,15 +309,15 @@ class Shipper:
             if not self._waiting:
                 self._urgent = False
                 return _ADOPT_SECONDS if self._sums is None else min(_ADOPT_SECONDS, self._collect_at - now)
-            if now < self._retry_at and (self._told_to_wait or not self._urgent):
-                return self._retry_at - now
+            if now < self._told_until or (now < self._retry_at and not self._urgent):
+                return max(self._retry_at, self._told_until) - now
             limit = self.destination.timeout_seconds
             self._send(limit if deadline is None else max(0.05, min(limit, deadline - now)))
             return 0.0
 
     def _must_wait(self) -> bool:
         """Say whether the receiver asked for time that is not over yet."""
-        return self._told_to_wait and time.monotonic() < self._retry_at and bool(self._waiting)
+        return time.monotonic() < self._told_until and bool(self._waiting)
 
     def _collect(self, now: float) -> None:
         """Take a snapshot when its time has come or somebody asks; it stands for all earlier ones of this process."""
@@ -452,8 +452,7 @@ class Shipper:
 
     def _succeeded(self, answer: Answer, count: int) -> None:
         self._in_a_row = 0
-        self._retry_at = 0.0
-        self._told_to_wait = False
+        self._retry_at = self._told_until = 0.0
         rejected = min(rejected_spans(answer.body), count) if answer.body and self._word == "spans" else 0
         self._counters.add("exported", f"{self._word}:sent", count - rejected)
         if rejected:
@@ -466,10 +465,9 @@ class Shipper:
         self._counters.add("exported", f"{self._word}:attempts-failed")
         report_problem(f"farthing.export.{self._word}", answer.reason, self._counters)
         wait = min(_MAX_BACKOFF_SECONDS, 2.0 ** min(self._in_a_row - 1, 6)) * random.uniform(0.8, 1.2)  # noqa: S311
-        self._told_to_wait = answer.retry_after_seconds is not None
-        if answer.retry_after_seconds is not None:
-            wait = min(answer.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS)
-        self._retry_at = time.monotonic() + wait
+        now = time.monotonic()
+        self._told_until = now + min(answer.retry_after_seconds or 0.0, _MAX_RETRY_AFTER_SECONDS)
+        self._retry_at = max(now + wait, self._told_until)  # "Retry-After: 0" is no leave to ask without end
         with self._changed:
             self._failures += 1
             if self._sums is not None and self._last_snapshot not in self._waiting:
