@@ -324,12 +324,13 @@ def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeyp
     assert len(read_calls(folder)) == 2
 
 
-def test_an_unreachable_endpoint_costs_spans_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:
     """The stock SDK's force_flush answers True when every export failed; ours must not."""
     with OtlpReceiver(status=400) as refusing, capture(otlp_endpoint=refusing.endpoint) as found:
         call()
         assert farthing.flush(timeout=10) is False
-        assert found.health.exported["spans:refused"] == 1
+        assert found.health.exported["spans:attempts-failed"] == 1
+        assert found.health.spooled == 1
         assert len(found.calls) == 1
 
 

@@ -16,8 +16,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from farthing.counting import Counters
-from farthing.otlp import Destination, halves, spans_in
+from farthing.otlp import Answer, Destination, halves, spans_in
 from farthing.shipping import Shipper
+from farthing.sifting import sift
 from farthing.sinks.segments import Record, spool_contents
 from farthing.sinks.spool import Spool
 from farthing.testing.receiver import OtlpReceiver
@@ -323,6 +324,65 @@ def test_one_unreadable_span_does_not_hold_up_the_others(tmp_path: Path, spooled
         assert [span.name for span in receiver.spans] == ["a", "b", "c", "d"]
     assert counters.by_reason("exported") == {"spans:sent": 4, "spans:refused": 1}
     assert len(spool_contents(tmp_path).quarantined) == spooled
+
+
+def test_an_endpoint_that_refuses_everything_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A TLS port answers plain HTTP with 400: an hour of that must neither storm it nor throw the hour's bills away."""
+    counters = Counters()
+    bad = [True]
+    with OtlpReceiver(refuses=lambda _: bad[0]) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        for batch in range(3):
+            made.put("bills", request(*(f"{batch}-{number}" for number in range(400))), 400)
+        assert flush(made) is False
+        assert flush(made) is False
+        assert receiver.requests < 80
+        assert (made.waiting, spool_contents(tmp_path).quarantined) == (1200, ())
+        assert [text for text in caplog.messages if "port 4318" in text] == caplog.messages != []
+        bad[0] = False
+        assert flush(made) is True
+        assert len({span.name for span in receiver.spans}) == 1200
+        made.close()
+    assert counters.by_reason("exported") == {"spans:sent": 1200, "spans:attempts-failed": 2}
+
+
+def test_a_refused_span_is_put_aside_once_another_one_is_taken(tmp_path: Path) -> None:
+    """Alone it may be the endpoint's fault, so it waits; what others left is sent meanwhile."""
+    counters = Counters()
+    left = spool_in(tmp_path)
+    left.append("bills", request("left"), 1)
+    with OtlpReceiver(refuses=lambda body: b"poison" in body) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("poison"), 1)
+        assert flush(made) is False
+        assert made.waiting == 1
+        left.close()
+        deadline = time.monotonic() + 10
+        while not flush(made) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        made.close()
+        assert [span.name for span in receiver.spans] == ["left"]
+    assert counters.by_reason("exported")["spans:refused"] == 1
+    assert len(spool_contents(tmp_path).quarantined) == 1
+
+
+def test_refused_spans_in_front_do_not_hide_good_ones_for_ever() -> None:
+    """A version that made bad spans for an hour must not hold up all that came after it."""
+    requests = [request(*(f"bad{number}" for number in range(50))), request("good")]
+    taken: list[bytes] = []
+
+    def post(body: bytes) -> Answer:
+        if b"bad" in body:
+            return Answer("refused", "HTTP 400")
+        taken.append(body)
+        return Answer("taken")
+
+    assert sift(requests, post).settled == ()
+    tries = (sift(requests, post, first=False) for _ in range(50))
+    done = next(found for found in tries if found.taken)
+    assert sorted(done.settled) == [0, 1]
+    assert len(done.refused) == 50
+    assert taken == [requests[1]]
 
 
 def test_a_request_splits_in_two_without_loss() -> None:

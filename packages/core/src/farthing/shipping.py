@@ -14,7 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from farthing.guard import report_fault, report_problem
-from farthing.otlp import Answer, Connection, halves, rejected_spans, spans_in
+from farthing.otlp import Answer, Connection, rejected_spans, spans_in
+from farthing.sifting import sift
 from farthing.sinks.segments import Record
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Shipper:
         self._in_a_row = 0
         self._retry_at = 0.0
         self._told_until = 0.0
+        self._refused_all = False
 
     @property
     def waiting(self) -> int:
@@ -304,8 +306,8 @@ class Shipper:
         with self._working:
             now = time.monotonic()
             self._collect(now)
-            if not self._waiting and now >= self._adopt_at and now >= self._retry_at:
-                self._adopt(now)
+            if now >= self._adopt_at and (self._refused_all or (not self._waiting and now >= self._retry_at)):
+                self._adopt(now)  # what is refused alone may be put aside once something of others is taken
             if not self._waiting:
                 self._urgent = False
                 return _ADOPT_SECONDS if self._sums is None else min(_ADOPT_SECONDS, self._collect_at - now)
@@ -395,45 +397,33 @@ class Shipper:
         answer = self._connection.post(b"".join(parts), timeout_seconds=timeout_seconds)
         self._flying = []
         if answer.verdict == "taken":
+            self._refused_all = False
             self._succeeded(answer, sum(record.count for record in records))
             self._forget(records, sent=True)
         elif answer.verdict == "later":
             self._failed(answer)
         else:
-            for record, payload in zip(records, parts, strict=True):
-                if not self._send_apart(record, payload, timeout_seconds):
-                    return
+            self._send_apart(records, parts, timeout_seconds)
 
-    def _send_apart(self, record: Record, payload: bytes, timeout_seconds: float) -> bool:
-        """Send a request in ever smaller pieces down to the span that the receiver refuses, and put that one aside.
-
-        Returns:
-            False when the receiver went away meanwhile: all of it is sent again, under the same span ids.
-        """
-        refused = 0
-        work = [payload]
-        while work:
-            piece = work.pop()
-            answer = self._connection.post(piece, timeout_seconds=timeout_seconds)
-            spans = spans_in(piece) if self._word == "spans" else 1
-            if answer.verdict == "later":
-                self._failed(answer)
-                return False
-            if answer.verdict == "taken":
-                self._succeeded(answer, spans)
-                continue
-            smaller = halves(piece) if self._word == "spans" else ()
-            if smaller:
-                work.extend(reversed(smaller))
-                continue
-            refused += spans
+    def _send_apart(self, records: list[Record], requests: list[bytes], timeout_seconds: float) -> None:
+        """Send what was refused in ever smaller pieces, and put aside those that the receiver cannot read."""
+        found = sift(
+            requests,
+            lambda piece: self._connection.post(piece, timeout_seconds=timeout_seconds),
+            splits=self._word == "spans",
+            first=not self._refused_all,
+        )
+        for answer, spans in found.taken:
+            self._succeeded(answer, spans)
+        for number, piece, answer in found.refused:
+            self._counters.add("exported", f"{self._word}:refused", spans_in(piece) if self._word == "spans" else 1)
             report_problem(f"farthing.export.{self._word}", f"{answer.reason}: refused for good", self._counters)
             if self._spool is not None:
-                self._spool.keep_refused(record, piece)
-        if refused:
-            self._counters.add("exported", f"{self._word}:refused", refused)
-        self._forget([record])
-        return True
+                self._spool.keep_refused(records[number], piece)
+        self._forget([records[number] for number in found.settled])
+        self._refused_all = not found.taken
+        if found.stopped is not None:
+            self._failed(found.stopped)
 
     def _forget(self, records: list[Record], *, sent: bool = False) -> None:
         with self._changed:
