@@ -116,6 +116,7 @@ class Runtime:
             sinks=sinks,
             runs=self.runs,
             counters=self.counters,
+            ready=lambda: self.prices.loads() and self.telemetry.ready(),
             run_timeout_seconds=settings.call_timeout_seconds,
             service=(self.telemetry.service_name, self.instance_id),
         )
