@@ -13,10 +13,15 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
+from farthing.answers import Answer
 from farthing.counting import Counters
-from farthing.otlp import Answer, Destination, halves, spans_in
+from farthing.otlp import Destination, halves, spans_in
 from farthing.shipping import Shipper
 from farthing.sifting import sift
 from farthing.sinks.segments import Record, spool_contents
@@ -324,6 +329,55 @@ def test_one_unreadable_span_does_not_hold_up_the_others(tmp_path: Path, spooled
         assert [span.name for span in receiver.spans] == ["a", "b", "c", "d"]
     assert counters.by_reason("exported") == {"spans:sent": 4, "spans:refused": 1}
     assert len(spool_contents(tmp_path).quarantined) == spooled
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>Log in</html>", "text/html; charset=utf-8"),
+        (b"{}", "text/html"),
+        (b"<!DOCTYPE html>", "application/x-protobuf"),
+        (b"please log in", "text/plain"),
+        (bytes(range(128, 256)), "application/octet-stream"),
+        (b"[" * 60_000, "application/json"),
+    ],
+)
+def test_a_page_is_no_delivery(tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, kind: str) -> None:
+    """A login page in front of a backend says 200 too; what it swallowed must be sent again behind it."""
+    counters = Counters()
+    with OtlpReceiver(answer=(body, kind)) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a"), 1)
+        assert flush(made) is False
+        assert (made.waiting, counters.by_reason("exported")) == (1, {"spans:attempts-failed": 1})
+        assert "without an OTLP answer" in caplog.text
+        receiver.answer = b"", kind
+        assert flush(made) is True
+        made.close()
+    assert counters.by_reason("exported")["spans:sent"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "rejected"),
+    [
+        (b"{}", 0),
+        (b"OK\n", 0),
+        (b'{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}', 2),
+        (b"[]", 0),
+        (b"{" + b" " * 70_000, 0),
+        (ExportTraceServiceResponse(partial_success=ExportTracePartialSuccess(rejected_spans=2)).SerializeToString(), 2),
+    ],
+)
+def test_what_is_an_answer_is_taken_as_one(tmp_path: Path, body: bytes, rejected: int) -> None:
+    """Receivers answer in JSON, in a word or at length; whoever resent for that would fill the backend with doubles."""
+    counters = Counters()
+    with OtlpReceiver(answer=(body, "application/json")) as receiver:
+        made = shipper(receiver, spool_in(tmp_path, counters), counters)
+        made.put("bills", request("a", "b", "c"), 3)
+        assert flush(made) is True
+        assert receiver.requests == 1
+        made.close()
+    assert counters.by_reason("exported") == {"spans:sent": 3 - rejected} | ({"spans:rejected": 2} if rejected else {})
 
 
 def test_an_endpoint_that_refuses_everything_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

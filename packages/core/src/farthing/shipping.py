@@ -14,11 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from farthing.guard import report_fault, report_problem
-from farthing.otlp import Answer, Connection, rejected_spans, spans_in
+from farthing.otlp import Connection, spans_in
 from farthing.sifting import sift
 from farthing.sinks.segments import Record
 
 if TYPE_CHECKING:
+    from farthing.answers import Answer
     from farthing.counting import Counters
     from farthing.otlp import Destination
     from farthing.sinks.segments import Kind
@@ -443,7 +444,7 @@ class Shipper:
     def _succeeded(self, answer: Answer, count: int) -> None:
         self._in_a_row = 0
         self._retry_at = self._told_until = 0.0
-        rejected = min(rejected_spans(answer.body), count) if answer.body and self._word == "spans" else 0
+        rejected = min(answer.rejected, count) if self._word == "spans" else 0
         self._counters.add("exported", f"{self._word}:sent", count - rejected)
         if rejected:
             self._counters.add("exported", f"{self._word}:rejected", rejected)

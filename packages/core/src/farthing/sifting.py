@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-from farthing.otlp import Answer, halves, spans_in
+from farthing.answers import Answer
+from farthing.otlp import halves, spans_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
