@@ -14,6 +14,10 @@ import jsonschema
 import pytest
 from inline_snapshot import snapshot
 from opentelemetry import trace
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -332,6 +336,21 @@ def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureF
         assert found.health.exported["spans:attempts-failed"] == 1
         assert found.health.spooled == 1
         assert len(found.calls) == 1
+
+
+def test_rejected_points_are_counted_and_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:
+    """A backend that says 200 and throws half of the sums away must be seen by whoever looks only at flush()."""
+    told = ExportMetricsServiceResponse(partial_success=ExportMetricsPartialSuccess(rejected_data_points=5))
+    with OtlpReceiver(answer=(told.SerializeToString(), "application/x-protobuf")) as picky:
+        url = f"{picky.endpoint}/v1/metrics"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url)
+            with capture() as found:
+                call()
+                assert farthing.flush(timeout=10) is False
+                assert found.health.exported["metrics:rejected"] == 1
+                assert found.health.faults["farthing.export.metrics"] == 1
+    assert "the receiver rejects some" in caplog.text
 
 
 def test_with_no_backend_nothing_is_exported_and_nobody_complains(caplog: pytest.LogCaptureFixture) -> None:

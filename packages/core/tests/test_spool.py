@@ -365,7 +365,10 @@ def test_a_page_is_no_delivery(tmp_path: Path, caplog: pytest.LogCaptureFixture,
         (b'{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}', 2),
         (b"[]", 0),
         (b"{" + b" " * 70_000, 0),
-        (ExportTraceServiceResponse(partial_success=ExportTracePartialSuccess(rejected_spans=2)).SerializeToString(), 2),
+        (
+            ExportTraceServiceResponse(partial_success=ExportTracePartialSuccess(rejected_spans=2)).SerializeToString(),
+            2,
+        ),
     ],
 )
 def test_what_is_an_answer_is_taken_as_one(tmp_path: Path, body: bytes, rejected: int) -> None:

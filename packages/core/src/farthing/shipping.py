@@ -444,7 +444,7 @@ class Shipper:
     def _succeeded(self, answer: Answer, count: int) -> None:
         self._in_a_row = 0
         self._retry_at = self._told_until = 0.0
-        rejected = min(answer.rejected, count) if self._word == "spans" else 0
+        rejected = min(answer.rejected, count)  # of a snapshot with rejected points, the whole
         self._counters.add("exported", f"{self._word}:sent", count - rejected)
         if rejected:
             self._counters.add("exported", f"{self._word}:rejected", rejected)
