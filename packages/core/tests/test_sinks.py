@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import time
 from decimal import Decimal
@@ -326,6 +327,44 @@ def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeyp
     call(2)
     assert farthing.flush() is True
     assert len(read_calls(folder)) == 2
+
+
+def test_a_ledger_that_is_removed_while_it_is_written_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody tidies up, or a volume is mounted over it: what comes after must not go into a file without a name."""
+    folder = tmp_path / "ledger"
+    farthing.configure(ledger=str(folder))
+    call(1)
+    assert farthing.flush()
+    shutil.rmtree(folder)
+    call(2)
+    assert farthing.flush()
+    assert len(read_calls(folder)) == 1
+    assert caplog.text.count("was removed while it was written") == 1
+
+
+def test_a_relative_folder_is_where_the_process_was_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that changes its folder must not leave a second ledger there, nor lose sight of its spool."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.chdir(first)
+    monkeypatch.setenv("FARTHING_LEDGER", "ledger")
+    monkeypatch.setenv("FARTHING_SPOOL", "spool")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    farthing.configure(ledger_segment_minutes=0.0001)
+    call(1)
+    farthing.flush(1)
+    monkeypatch.chdir(second)
+    farthing.configure(ledger_segment_minutes=0.0001)  # the same as before
+    call(2)
+    farthing.flush(1)
+    assert len(read_calls(first / "ledger")) == 2
+    assert list((first / "spool").glob("bills-*"))
+    assert list(second.iterdir()) == []
 
 
 def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -227,6 +228,25 @@ def test_headers_do_not_leave_for_another_host() -> None:
     assert Destination.of("TRACES", "http://vendor.example/v1/traces", environ).headers == {}  # in plain sight
     with pytest.raises(ValueError, match="no HTTP URL"):
         Destination.of("TRACES", "localhost:4318", environ)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_spool_that_is_removed_under_a_process_is_written_down_again(tmp_path: Path, at_the_end: bool) -> None:
+    """Whoever tidies up must not take bills along that a living process still holds, at whatever offsets they are."""
+    folder = tmp_path / "spool"
+    counters = Counters()
+    first = spool_in(folder, counters)
+    records = [first.append("bills", f"{number}".encode(), 1) for number in range(3)]
+    first.done(records[0])
+    shutil.rmtree(folder)
+    if not at_the_end:
+        first.append("bills", b"3", 1)
+        records[1].payload = None
+        assert first.read(records[1]) == b"1"
+        assert spool_in(folder).adopt() == []  # it is locked, as any other
+    first.close()
+    assert adopt_all(spool_in(folder)) == [b"1", b"2", *([] if at_the_end else [b"3"])]
+    assert counters.by_reason("faults") == {"farthing.sinks.spool": 1}
 
 
 def test_the_oldest_age_is_given_up(tmp_path: Path) -> None:

@@ -290,10 +290,8 @@ class Runtime:
 
 def ledger_folder(settings: Settings) -> Path:
     """Give the folder of the ledger: the setting, else the platform's per-user state folder."""
-    from pathlib import Path  # noqa: PLC0415 - most processes never name a folder
-
     if settings.ledger is not None:
-        return Path(settings.ledger).expanduser()
+        return settings.folder(settings.ledger)
     from platformdirs import user_state_path  # noqa: PLC0415 - only where the default is used
 
     return user_state_path("farthing", appauthor=False) / "ledger"
@@ -314,10 +312,8 @@ def make_ledger(settings: Settings) -> LedgerSink | None:
 
 def spool_folder(settings: Settings) -> Path | None:
     """Give the folder of the spool; None where it is off, or the ledger is and no other folder is named."""
-    from pathlib import Path  # noqa: PLC0415 - most processes never name a folder
-
     if settings.spool is not None:
-        return None if settings.spool == "off" else Path(settings.spool).expanduser()
+        return None if settings.spool == "off" else settings.folder(settings.spool)
     return None if settings.ledger == "off" else ledger_folder(settings) / "spool"
 
 

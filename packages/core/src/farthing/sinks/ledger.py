@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from farthing.files import lock_file, make_private_folder, open_regular
+from farthing.guard import report_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -177,7 +178,9 @@ class LedgerSink:
 
     def _current(self) -> int:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        if self._descriptor is not None and self._day == today and self._bytes < self._segment_bytes:
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
+            report_problem("farthing.sinks.ledger", "its file was removed while it was written; another one is begun")
+        elif self._descriptor is not None and self._day == today and self._bytes < self._segment_bytes:
             return self._descriptor
         self.close()
         make_private_folder(self.folder)

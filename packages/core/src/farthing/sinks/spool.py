@@ -173,6 +173,7 @@ class Spool:
     def close(self) -> None:
         """Leave what nobody has taken to the next process."""
         with self._lock:
+            self._restore_removed()
             for segment in list(self._own.values()):
                 if segment.waiting:
                     self._release(segment)
@@ -193,6 +194,7 @@ class Spool:
         self._active.clear()
 
     def _append(self, record: Record, payload: bytes) -> None:
+        self._restore_removed()
         self._make_room(FRAME.size + len(payload))
         segment = self._active.get(record.kind)
         if segment is None or segment.descriptor is None or segment.size >= self._segment_bytes:
@@ -215,7 +217,13 @@ class Spool:
         self._made += 1
         name = f"{kind}-{self._tag}-{self._began_ns:020d}-{self._made:06d}-{os.getpid()}-{uuid4().hex[:8]}.spool"
         path = self.folder / name
-        hidden = self.folder / f".{name}"
+        descriptor = self._put_down(path, HEADER.pack(MAGIC, HEADER.size))
+        segment = self._own[path] = Segment(path, descriptor, kind, HEADER.size)
+        return segment
+
+    def _put_down(self, path: Path, data: bytes) -> int:
+        """Make a locked file with this in it, and give its descriptor."""
+        hidden = path.with_name(f".{path.name}")
         try:
             make_private_folder(self.folder)
             descriptor = create_private(hidden)
@@ -225,15 +233,27 @@ class Spool:
         try:
             with suppress(OSError):
                 lock_file(descriptor)  # where the file system knows no locks, nobody takes over either
-            write_all(descriptor, HEADER.pack(MAGIC, HEADER.size), 0)
+            write_all(descriptor, data, 0)
             hidden.rename(path)
         except OSError:
             os.close(descriptor)
             with suppress(OSError):
                 hidden.unlink()
             raise
-        segment = self._own[path] = Segment(path, descriptor, kind, HEADER.size)
-        return segment
+        return descriptor
+
+    def _restore_removed(self) -> None:
+        """Write down again what somebody removed from under us while nobody had taken it."""
+        for segment in list(self._own.values()):
+            descriptor = segment.descriptor
+            try:
+                if descriptor is None or os.fstat(descriptor).st_nlink:
+                    continue
+                report_problem("farthing.sinks.spool", "a segment was removed while it was written", self._counters)
+                segment.descriptor = self._put_down(segment.path, os.pread(descriptor, segment.size, 0))
+                os.close(descriptor)
+            except OSError as error:
+                report_fault("farthing.sinks.spool.restore", error, self._counters)
 
     def _advance(self, segment: Segment, offset: int) -> None:
         descriptor = cast("int", segment.descriptor)
