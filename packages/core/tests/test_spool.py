@@ -249,7 +249,7 @@ def test_a_spool_that_is_removed_under_a_process_is_written_down_again(tmp_path:
     assert counters.by_reason("faults") == {"farthing.sinks.spool": 1}
 
 
-def test_the_oldest_age_is_given_up(tmp_path: Path) -> None:
+def test_the_oldest_age_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Spans of last month help nobody, and would be refused."""
     first = spool_in(tmp_path)
     first.append("bills", b"x", 7)
@@ -259,7 +259,29 @@ def test_the_oldest_age_is_given_up(tmp_path: Path) -> None:
     counters = Counters()
     assert spool_in(tmp_path, counters).adopt() == []
     assert counters.by_reason("exported") == {"spans:lost": 7}
+    assert "spool_max_age_hours" in caplog.text
     assert not list(tmp_path.glob("*"))
+
+
+def test_a_clock_that_jumps_ahead_throws_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be wrong by days when a machine starts; a spool that was fine a moment ago must not be too old by that."""
+    day = 86_400
+    first = spool_in(tmp_path)
+    first.append("bills", b"old", 1)
+    first.close()
+    (old,) = tmp_path.iterdir()
+    second = spool_in(tmp_path)
+    second.append("bills", b"new", 1)
+    second.close()
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    monkeypatch.setattr("time.time", lambda clock=time.time: clock() + 8 * day)
+    counters = Counters()
+    third = Spool(tmp_path, tag=TAG, max_bytes=1 << 20, max_age_seconds=day, counters=counters)
+    third.append("structure", b"of the new time", 1)
+    assert adopt_all(third) == [b"old", b"new"]
+    third.close()
+    assert adopt_all(spool_in(tmp_path, counters)) == [b"new", b"of the new time"]  # an hour's limit: one is too old
+    assert counters.by_reason("exported") == {"spans:lost": 1}
 
 
 def test_a_killed_process_leaves_its_spool_to_the_living(tmp_path: Path) -> None:

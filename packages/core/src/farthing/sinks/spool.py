@@ -48,6 +48,7 @@ _SEGMENT_BYTES: Final = 4 << 20
 _RESET_BYTES: Final = 64 << 10
 _QUARANTINE_BYTES: Final = 16 << 20
 _SCAN_SECONDS: Final = 10.0
+_DAY_SECONDS: Final = 86_400.0
 
 
 class Spool:
@@ -303,7 +304,7 @@ class Spool:
         for path, kind, _ in sorted(segments(self.folder), key=lambda found: (_RANKS[found[1]], found[0].name)):
             if excess <= 0:
                 break
-            excess -= self._give_up(path, kind, "room")
+            excess -= self._give_up(path, kind, "spool_max_megabytes is reached")
         self._foreign_bytes = max(0, folder_bytes(self.folder) - sum(s.size for s in self._own.values()))
 
     def _give_up(self, path: Path, kind: Kind, why: str) -> int:
@@ -316,7 +317,7 @@ class Spool:
             return 0
         segment.lost = True
         self._counters.add("exported", f"{_what(kind)}:lost", segment.waiting_spans or segment.waiting)
-        self._counters.last_error = f"farthing.sinks.spool: {kind} given up ({why}): {path.name}"
+        report_problem("farthing.sinks.spool", f"{kind} are lost: {why}", self._counters)
         size = segment.size
         self._remove(segment)
         return size
@@ -345,10 +346,24 @@ class Spool:
         self._own[path] = segment
         if not records:
             self._remove(segment)
-        elif time.time() - status.st_mtime > self._max_age_seconds:
-            self._give_up(path, kind, "age")
+        elif self._age_seconds(status.st_mtime) > self._max_age_seconds:
+            self._give_up(path, kind, "nobody took them for spool_max_age_hours")
             return []
         return records
+
+    def _age_seconds(self, written: float) -> float:
+        """Give the age of what was written at a time, counted from the last moment before this day that left a segment.
+
+        A clock that jumps ahead must not take the whole spool along: the same guard as that of the ledger's retention.
+        """
+        now = time.time()
+        if now - written <= self._max_age_seconds:
+            return now - written
+        times: list[float] = []
+        for path, _, _ in segments(self.folder):
+            with suppress(OSError):
+                times.append(path.lstat().st_mtime)
+        return max((moment for moment in times if moment < now - _DAY_SECONDS), default=now) - written
 
     def _index(self, segment: Segment) -> list[Record]:
         """Find the frames of a segment that no receiver has taken."""
