@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -14,18 +15,21 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.sdk.resources import Resource
 
 from farthing.answers import Answer
 from farthing.counting import Counters
 from farthing.otlp import Destination, halves, spans_in
 from farthing.shipping import Shipper
 from farthing.sifting import sift
-from farthing.sinks.segments import Record, spool_contents
+from farthing.sinks.points import PointMeter
+from farthing.sinks.segments import Record, spool_contents, write_all
 from farthing.sinks.spool import Spool
 from farthing.testing.receiver import OtlpReceiver
 
@@ -230,6 +234,40 @@ def test_headers_do_not_leave_for_another_host() -> None:
         Destination.of("TRACES", "localhost:4318", environ)
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_older_sums_on_disk_do_not_outlive_newer_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    """The disk is full for one snapshot: what was written before it must not be told after it by the next process."""
+    full = [False]
+
+    def write(descriptor: int, data: bytes, offset: int) -> None:
+        if full[0] and offset:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_all(descriptor, data, offset)
+
+    monkeypatch.setattr("farthing.sinks.spool.write_all", write)
+    counters = Counters()
+    point = PointMeter(resource=Resource({}), scope_name="farthing", scope_version="1")
+    count = point.create_counter("calls")
+    with OtlpReceiver(status=503) as receiver:
+        destination = Destination.of("METRICS", f"{receiver.endpoint}/v1/metrics", environ={})
+        made = Shipper(destination, word="metrics", spool=spool_in(tmp_path), counters=counters, sums=point)
+        count.add(1.0)
+        assert flush(made) is False
+        full[0] = True
+        count.add(1.0)
+        receiver.status = 200 if arrives else 503
+        assert flush(made) is arrives
+        full[0] = arrives
+        made.close()
+        assert [found.value for found in receiver.points] == [2.0] * arrives
+    left = [ExportMetricsServiceRequest.FromString(each or b"") for each in adopt_all(spool_in(tmp_path))]
+    values = [found.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points[0].as_double for found in left]
+    assert values == [2.0] * (not arrives)
+    assert counters.by_reason("faults")["farthing.sinks.spool"] >= 1
+
+
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_a_spool_that_is_removed_under_a_process_is_written_down_again(tmp_path: Path, at_the_end: bool) -> None:
     """Whoever tidies up must not take bills along that a living process still holds, at whatever offsets they are."""
@@ -274,7 +312,8 @@ def test_a_clock_that_jumps_ahead_throws_nothing_away(tmp_path: Path, monkeypatc
     second.append("bills", b"new", 1)
     second.close()
     os.utime(old, (time.time() - 7200, time.time() - 7200))
-    monkeypatch.setattr("time.time", lambda clock=time.time: clock() + 8 * day)
+    ahead = time.time() - time.monotonic() + 8 * day
+    monkeypatch.setattr("time.time", lambda: time.monotonic() + ahead)
     counters = Counters()
     third = Spool(tmp_path, tag=TAG, max_bytes=1 << 20, max_age_seconds=day, counters=counters)
     third.append("structure", b"of the new time", 1)

@@ -262,8 +262,9 @@ class Shipper:
         """Try the disk once more for what could not be written before."""
         if self._spool is None or record.payload is None:
             return False
+        write = self._spool.append if self._sums is None else self._spool.replace
         try:
-            self._spool.append(record.kind, record.payload, record.count)
+            write(record.kind, record.payload, record.count)
         except OSError:
             return False
         return True
@@ -437,6 +438,10 @@ class Shipper:
                 self._finished = max(self._finished, record.number)
         if self._spool is None:
             return
+        if self._sums is not None and sent:
+            with self._snapping:
+                if self._last_snapshot in records and self._last_snapshot.segment is None:
+                    self._spool.discard("metrics")  # older sums from before the disk was full
         for record in records:
             if self._spool.done(record) and sent:  # it was on its way while it had to make room
                 self._counters.add("exported", f"{self._word}:lost", -record.count)

@@ -117,6 +117,17 @@ class Spool:
                 self._remove(earlier)
         return record
 
+    def discard(self, kind: Kind) -> None:
+        """Forget the last request of a kind that `replace` wrote: a receiver took a newer one that no disk has.
+
+        Raises:
+            Nothing.
+        """
+        with self._lock:
+            earlier = self._active.pop(kind, None)
+            if earlier is not None:
+                self._remove(earlier)
+
     def read(self, record: Record) -> bytes | None:
         """Give the request of a record, or None where it is damaged or had to make room."""
         payload, segment = record.payload, record.segment
