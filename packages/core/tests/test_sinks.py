@@ -372,7 +372,7 @@ def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureF
     with OtlpReceiver(status=400) as refusing, capture(otlp_endpoint=refusing.endpoint) as found:
         call()
         assert farthing.flush(timeout=10) is False
-        assert found.health.exported["spans:attempts-failed"] == 1
+        assert found.health.exported["spans:attempts-failed"] >= 1
         assert found.health.spooled == 1
         assert len(found.calls) == 1
 

@@ -212,10 +212,43 @@ def test_a_redirect_takes_neither_spans_nor_headers_to_another_host(tmp_path: Pa
         made.close()
 
 
+def at(headers: str) -> Destination:
+    """Give a destination that differs in its headers alone."""
+    return Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": headers})
+
+
+@pytest.mark.parametrize("name", ["authorization", "api-key", "X-API-Key", "x_token", "dd-api-key", "uptrace-dsn"])
+def test_what_waited_for_a_key_leaves_with_the_next_one(tmp_path: Path, name: str) -> None:
+    """An expired key is mended by another value: what was kept for it must not be stranded by that."""
+    assert at(f"{name}=old").tag == at(f"{name}=new").tag
+    assert at(f"{name}=old,x-tenant=a").tag != at(f"{name}=old,x-tenant=b").tag
+
+
+def test_what_waits_for_a_receiver_that_is_gone_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After a change of the endpoint, nobody sends what was kept for the earlier one: somebody must hear of it."""
+    first = Spool(tmp_path, tag="f" * 8, max_bytes=1 << 20, max_age_seconds=9e9, counters=Counters())
+    first.append("bills", b"x", 1)
+    (path,) = tmp_path.iterdir()
+    counters = Counters()
+    heir = spool_in(tmp_path, counters)
+    os.utime(path, (1, 1))
+    assert heir.adopt() == []
+    assert counters.by_reason("spool") == {}  # its process lives
+    first.close()
+    os.utime(path, None)
+    assert heir.adopt() == []
+    assert counters.by_reason("spool") == {}  # it may have a successor
+    os.utime(path, (1, 1))
+    assert heir.adopt(("metrics",)) == []
+    assert counters.by_reason("spool") == {}  # that receiver is another's to know
+    assert heir.adopt() == heir.adopt() == []
+    assert counters.by_reason("spool") == {"stranded": 1}
+    assert "a receiver that nobody exports to" in caplog.text
+
+
 def test_a_segment_is_for_its_receiver_alone(tmp_path: Path) -> None:
     """Two applications of a machine share the folder; one's spans must not leave with the other's key."""
-    mine = Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret1"})
-    other = Destination.of("TRACES", "http://a/v1/traces", environ={"OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret2"})
+    mine, other = at("X-Scope-OrgID=secret1"), at("X-Scope-OrgID=secret2")
     assert mine.tag != other.tag
     first = Spool(tmp_path, tag=mine.tag, max_bytes=1 << 20, max_age_seconds=60, counters=Counters())
     first.append("bills", b"x", 1)

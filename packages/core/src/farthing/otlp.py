@@ -38,6 +38,11 @@ __all__ = [
 
 _DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 _VERSION: Final = "0.1.0"
+_CREDENTIAL: Final = re.compile(
+    r"(?:.*[-_])?(?:authorization|auth|apikey|key|token|secret|password|cookie|credentials?|signature|dsn)"
+    r"|x-honeycomb-team"
+)
+"""Headers that say who sends and not for whom; Honeycomb's is named like a tenant and is the key."""
 
 
 def endpoint_from_environment(signal: str, environ: Mapping[str, str] | None = None) -> str | None:
@@ -114,8 +119,12 @@ class Destination:
 
     @property
     def tag(self) -> str:
-        """Give eight digits that tell this receiver and tenant from others, and nothing about either."""
-        told = "\n".join([self.url, *(f"{name}:{value}" for name, value in sorted(self.headers.items()))])
+        """Give eight digits that tell this receiver and tenant from others, and nothing about either.
+
+        Credentials are left out: what waits while a key is wrong or expired must leave with the one that follows it.
+        """
+        named = sorted((name, value) for name, value in self.headers.items() if not _CREDENTIAL.fullmatch(name))
+        told = "\n".join([self.url, *(f"{name}:{value}" for name, value in named)])
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 

@@ -362,7 +362,7 @@ class Shipper:
         if self._spool is None:
             self._adopt_at = float("inf")
             return
-        found = self._spool.adopt()
+        found = self._spool.adopt(("bills", "structure") if self._sums is None else ("metrics",))
         if found:
             with self._changed:
                 self._waiting.extendleft(reversed(found))

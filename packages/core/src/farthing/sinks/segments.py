@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from farthing.files import open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -96,17 +97,26 @@ class SpoolContents:
     """Since the oldest of them was written to; 0 when there is none."""
     quarantined: tuple[str, ...]
     """Names of the files that were put aside, or will be: what has a segment's name and is none."""
+    foreign: int = 0
+    """Files of the above that are for receivers which nobody named."""
+    foreign_seconds: float = 0.0
+    """Since the oldest of those was written to."""
 
 
-def spool_contents(folder: Path) -> SpoolContents:
+def spool_contents(folder: Path, tags: Collection[str] | None = None) -> SpoolContents:
     """Look into a spool folder without touching anything.
+
+    Args:
+        folder: The spool's.
+        tags: Of the receivers that are in use; None takes all for that.
 
     Raises:
         OSError: The quarantine cannot be listed.
     """
     held: list[os.stat_result] = []
+    foreign: list[os.stat_result] = []
     strange: list[str] = []
-    for path, _, _ in segments(folder):
+    for path, _, tag in segments(folder):
         with suppress(OSError):
             if not stat.S_ISREG(path.lstat().st_mode):
                 strange.append(path.name)
@@ -118,13 +128,20 @@ def spool_contents(folder: Path) -> SpoolContents:
                 strange += [path.name] if status.st_size else []
             elif HEADER.unpack(head)[1] < status.st_size:
                 held.append(status)
+                foreign += [status] if tags is not None and tag not in tags else []
     quarantine = folder / "quarantine"
     return SpoolContents(
         segments=len(held),
         size_bytes=sum(status.st_size for status in held),
-        oldest_seconds=max((time.time() - status.st_mtime for status in held), default=0.0),
+        oldest_seconds=_oldest_seconds(held),
+        foreign=len(foreign),
+        foreign_seconds=_oldest_seconds(foreign),
         quarantined=(*strange, *(sorted(path.name for path in quarantine.iterdir()) if quarantine.is_dir() else ())),
     )
+
+
+def _oldest_seconds(found: Sequence[os.stat_result]) -> float:
+    return max((time.time() - status.st_mtime for status in found), default=0.0)
 
 
 def segments(folder: Path) -> list[tuple[Path, Kind, str]]:

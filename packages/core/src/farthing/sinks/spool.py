@@ -48,6 +48,7 @@ _SEGMENT_BYTES: Final = 4 << 20
 _RESET_BYTES: Final = 64 << 10
 _QUARANTINE_BYTES: Final = 16 << 20
 _SCAN_SECONDS: Final = 10.0
+_STRANDED_SECONDS: Final = 3_600.0
 _DAY_SECONDS: Final = 86_400.0
 
 
@@ -76,6 +77,7 @@ class Spool:
         self._made = 0
         self._foreign_bytes = 0
         self._scanned_at = float("-inf")
+        self._stranded: set[Path] = set()
 
     def append(self, kind: Kind, payload: bytes, count: int) -> Record:
         """Write a request.
@@ -168,14 +170,20 @@ class Spool:
                 report_fault("farthing.sinks.spool.ack", error, self._counters)
         return False
 
-    def adopt(self) -> list[Record]:
-        """Take over the oldest segment that a process left behind; give its requests in order."""
+    def adopt(self, kinds: tuple[Kind, ...] = ("bills", "structure")) -> list[Record]:
+        """Take over the oldest segment that a process left behind; give its requests in order.
+
+        Args:
+            kinds: Which of those for other receivers are named where nobody has sent them for long.
+        """
         with self._lock:
             for path, kind, tag in segments(self.folder):
                 if tag == self._tag and path not in self._own:
                     records = self._take_over(path, kind)
                     if records:
                         return records
+                elif tag != self._tag and kind in kinds:
+                    self._name_stranded(path)
         return []
 
     def keep_refused(self, record: Record, payload: bytes) -> None:
@@ -332,6 +340,25 @@ class Spool:
         size = segment.size
         self._remove(segment)
         return size
+
+    def _name_stranded(self, path: Path) -> None:
+        """Say once of a segment for another receiver or tenant that nobody has sent for long, and nobody holds."""
+        if path in self._stranded:
+            return
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime < _STRANDED_SECONDS:
+                return
+            descriptor = open_regular(path, os.O_RDWR)
+            try:
+                if not lock_file(descriptor):
+                    return
+            finally:
+                os.close(descriptor)
+            self._stranded.add(path)
+            self._counters.add("spool", "stranded")
+            report_problem(
+                "farthing.sinks.spool", "segments wait for a receiver that nobody exports to", self._counters
+            )
 
     def _take_over(self, path: Path, kind: Kind) -> list[Record]:
         try:
