@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import stat
 import time
@@ -365,6 +366,38 @@ def test_a_relative_folder_is_where_the_process_was_at_its_start(
     assert len(read_calls(first / "ledger")) == 2
     assert list((first / "spool").glob("bills-*"))
     assert list(second.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_empty_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets a file be made and nothing be put into it; one for each try would fill a folder within a night."""
+    monkeypatch.setattr("farthing.sinks.ledger._RETRY_SECONDS", 0.0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    farthing.configure(ledger=str(tmp_path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        for number in range(5):
+            call(number)
+            assert farthing.flush() is False
+        assert list(tmp_path.glob("calls-*")) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert farthing.flush() is True
+    assert len(read_calls(tmp_path)) == 5
+
+
+def test_a_file_that_takes_no_more_is_followed_by_another_one(tmp_path: Path) -> None:
+    """The end of the process must lose no line for a limit of one file, while the disk has room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    farthing.configure(ledger=str(tmp_path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        for number in range(40):
+            call(number)
+        assert farthing.flush() is True
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(read_calls(tmp_path)) == 40
+    assert len(list(tmp_path.glob("calls-*"))) > 1
 
 
 def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:
