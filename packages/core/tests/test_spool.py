@@ -7,9 +7,11 @@ import gzip
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ from farthing.otlp import Destination, halves, spans_in
 from farthing.shipping import Shipper
 from farthing.sifting import sift
 from farthing.sinks.points import PointMeter
-from farthing.sinks.segments import Record, spool_contents, write_all
+from farthing.sinks.segments import FIRST_MAGIC, FRAME, HEADER, Record, spool_contents, write_all
 from farthing.sinks.spool import Spool
 from farthing.testing.receiver import OtlpReceiver
 
@@ -173,6 +175,46 @@ def test_a_damaged_segment_gives_what_is_whole(
     assert len(spool_contents(tmp_path).quarantined) == quarantined
     assert counted is None or counters.by_reason("spool") == {counted: 1}
     assert counted is not None or counters.by_reason("exported") == {"spans:damaged": 1}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [("offset", 3), ("offset inside", 2), ("longer", 2), ("shorter", 2), ("marker", 2), ("count", 2)],
+)
+def test_damage_in_a_header_costs_one_request_at_most(tmp_path: Path, damage: str, kept: int, version: int) -> None:
+    """A flipped bit in front of a request must neither hide those behind it nor delete the file that shows it."""
+    first = spool_in(tmp_path)
+    records = [first.append("bills", f"payload {number}".encode(), 1) for number in range(3)]
+    first.close()
+    (path,) = tmp_path.glob("*.spool")
+    data = bytearray(path.read_bytes())
+    place, length = records[1].offset, records[1].length
+    if version == 1:
+        data[:32] = HEADER.pack(FIRST_MAGIC, HEADER.size)
+        for record in records:
+            number = zlib.crc32(data[record.offset + FRAME.size :][: record.length])
+            struct.pack_into("<I", data, record.offset + 8, number)
+    places = {"offset": (24, 1 << 40), "offset inside": (24, records[0].offset + 3), "longer": (place + 4, 1 << 20)}
+    places |= {"shorter": (place + 4, length - 5), "marker": (place, 0), "count": (place + 12, 4_000_000_000)}
+    at_byte, value = places[damage]
+    struct.pack_into("<Q" if at_byte == 24 else "<I", data, at_byte, value)
+    path.write_bytes(data)
+    counters = Counters()
+    heir = spool_in(tmp_path, counters)
+    found = heir.adopt()
+    payloads = [payload for record in found if (payload := heir.read(record)) is not None]
+    for record in found:
+        heir.done(record)
+    heir.close()
+    if damage == "count" and version == 1:
+        assert len(payloads) == 3  # its checksum does not say, and the request is whole
+        return
+    assert len(payloads) == kept
+    assert b"payload 2" in payloads
+    assert len(spool_contents(tmp_path).quarantined) == 1
+    told = counters.by_reason("spool") | counters.by_reason("exported")
+    assert told == ({"spans:damaged": 1} if damage == "count" else {"damaged": 1})
 
 
 def test_what_only_has_the_name_of_a_segment_is_put_aside(tmp_path: Path) -> None:

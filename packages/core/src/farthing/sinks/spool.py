@@ -13,7 +13,6 @@ import errno
 import os
 import threading
 import time
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from uuid import uuid4
@@ -21,6 +20,7 @@ from uuid import uuid4
 from farthing.files import lock_file, make_private_folder, open_regular
 from farthing.guard import report_fault, report_problem
 from farthing.sinks.segments import (
+    FIRST_MAGIC,
     FRAME,
     HEADER,
     MAGIC,
@@ -28,8 +28,10 @@ from farthing.sinks.segments import (
     Kind,
     Record,
     Segment,
+    checksum,
     create_private,
     folder_bytes,
+    frames,
     remove,
     segments,
     write_all,
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Spool"]
 
 _RANKS: Final = {"structure": 0, "bills": 1, "metrics": 2}
-_MAX_REQUEST_BYTES: Final = 1 << 26
 _SEGMENT_BYTES: Final = 4 << 20
 _RESET_BYTES: Final = 64 << 10
 _QUARANTINE_BYTES: Final = 16 << 20
@@ -146,7 +147,8 @@ class Spool:
                 report_fault("farthing.sinks.spool.read", error, self._counters)
                 return None
         payload = frame[FRAME.size :]
-        if len(payload) == record.length and zlib.crc32(payload) == FRAME.unpack_from(frame)[2]:
+        whole = len(payload) == record.length
+        if whole and checksum(segment.magic, frame, payload) == FRAME.unpack_from(frame)[2]:
             return payload
         segment.damaged = True
         self._counters.add("exported", "spans:damaged", record.count)
@@ -220,7 +222,9 @@ class Spool:
         if segment is None or segment.descriptor is None or segment.size >= self._segment_bytes:
             segment = self._active[record.kind] = self._create(record.kind)
         descriptor = cast("int", segment.descriptor)
-        frame = FRAME.pack(MARKER, len(payload), zlib.crc32(payload), record.count, time.time_ns()) + payload
+        facts = (record.count, time.time_ns())
+        crc = checksum(segment.magic, FRAME.pack(MARKER, len(payload), 0, *facts), payload)
+        frame = FRAME.pack(MARKER, len(payload), crc, *facts) + payload
         try:
             write_all(descriptor, frame, segment.size)
         except OSError:
@@ -278,15 +282,15 @@ class Spool:
     def _advance(self, segment: Segment, offset: int) -> None:
         descriptor = cast("int", segment.descriptor)
         if segment.waiting:
-            write_all(descriptor, HEADER.pack(MAGIC, offset), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, offset), 0)
         elif segment is not self._active.get(segment.kind):
             self._remove(segment)
         elif segment.size >= _RESET_BYTES:
             os.ftruncate(descriptor, HEADER.size)
             segment.size = HEADER.size
-            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, segment.size), 0)
         else:
-            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, segment.size), 0)
 
     def _remove(self, segment: Segment) -> None:
         try:
@@ -406,26 +410,21 @@ class Spool:
     def _index(self, segment: Segment) -> list[Record]:
         """Find the frames of a segment that no receiver has taken."""
         descriptor, size = cast("int", segment.descriptor), segment.size
-        head = os.pread(descriptor, HEADER.size, 0)
-        if len(head) < HEADER.size or not head.startswith(MAGIC):
+        data = os.pread(descriptor, size, 0)
+        if len(data) < HEADER.size or not data.startswith((MAGIC, FIRST_MAGIC)):
             segment.damaged = size > 0
             self._counters.add("spool", "damaged")
             return []
-        offset: int = HEADER.unpack(head)[1]
+        segment.magic = data[: len(MAGIC)]
+        found, verdict = frames(segment.magic, data, HEADER.unpack_from(data)[1])
+        segment.damaged = verdict == "damaged"
+        if verdict:
+            self._counters.add("spool", verdict)
         records: list[Record] = []
-        while offset + FRAME.size <= size:
-            marker, length, _, count, written_ns = FRAME.unpack(os.pread(descriptor, FRAME.size, offset))
-            if marker != MARKER or length > _MAX_REQUEST_BYTES:
-                segment.damaged = True
-                self._counters.add("spool", "damaged")
-                break
-            if offset + FRAME.size + length > size:
-                self._counters.add("spool", "torn")
-                break
+        for offset, length, count, written_ns in found:
             record = Record(segment.kind, count, None, length)
             record.segment, record.offset, record.written_ns = segment, offset, written_ns
             records.append(record)
-            offset += FRAME.size + length
         segment.waiting = len(records)
         segment.waiting_spans = sum(record.count for record in records)
         return records
