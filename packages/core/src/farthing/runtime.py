@@ -77,6 +77,7 @@ class Runtime:
         """Whether configure() was called; what configured itself may still be replaced."""
         self.instance_id: Final = str(uuid4())
         self.counters: Final[Counters] = counters
+        self._earlier: Final = counters.snapshot()
         self.runs: Final = RunMap(max_open=settings.max_open_calls)
         self.ledger: Final = make_ledger(settings)
         self.telemetry: Final = export.Telemetry(
@@ -220,8 +221,16 @@ class Runtime:
             report_fault("farthing.sinks.ledger", error, self.counters)
 
     def events(self) -> dict[tuple[str, str], int]:
-        """Give everything that was counted so far, by name and reason; what health() says and the metrics are this."""
-        counted = self.counters.snapshot()
+        """Give everything that was counted since this configuration began, by name and reason: the metrics are this.
+
+        The counters are the process's, and so is health(). Metrics are of an instance, which every configuration is
+        anew: whoever adds instances up would count twice what an earlier one told.
+        """
+        counted = {
+            key: more
+            for key, count in self.counters.snapshot().items()
+            if (more := count - self._earlier.get(key, 0)) > 0
+        }
         if self.ledger is not None:
             counted["ledger", "written"] = self.ledger.written
             counted["ledger", "failed"] = self.ledger.failed
