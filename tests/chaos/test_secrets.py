@@ -56,7 +56,11 @@ def test_no_secret_is_written_anywhere(world: World, tmp_path: Path) -> None:
         "FARTHING_CONFIG": str(policy),
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Basic%20{CANARY}",
     }
-    with world.backend(status=400):  # what it calls unreadable is quarantined
+
+    def unreadable(body: bytes) -> bool:
+        return b"error.type" in body
+
+    with world.backend(refuses=unreadable):  # what it refuses beside what it takes is quarantined
         told = end(world.start_script(SPEND, **facts), 120)
     told += end(world.start_script(SPEND, **facts), 120)
     files = [path for path in world.ledger.rglob("*") if path.is_file()]

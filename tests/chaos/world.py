@@ -41,7 +41,7 @@ class World:
         self.received: list[OtlpReceiver] = []
 
     @contextmanager
-    def backend(self, **behaviour: float | str) -> Generator[OtlpReceiver]:
+    def backend(self, **behaviour: object) -> Generator[OtlpReceiver]:
         """Run the backend for a while."""
         with OtlpReceiver(port=self.port, **behaviour) as receiver:  # pyright: ignore[reportArgumentType] - by name
             self.received.append(receiver)

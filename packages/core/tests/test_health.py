@@ -38,6 +38,21 @@ def spend() -> None:
     meter.finish_call("never began", finishes["priced"])
 
 
+def test_what_an_earlier_configuration_told_is_not_told_again(tmp_path: Path) -> None:
+    """Each is an instance of its own to a backend, which adds instances up; health() stays that of the process."""
+    told: dict[object, float] = {}
+    for _ in range(3):
+        with OtlpReceiver() as receiver:
+            farthing.configure(ledger=str(tmp_path), otlp_endpoint=receiver.endpoint)
+            spend()
+            assert farthing.flush(20)
+            for point in receiver.points:
+                if point.metric == "farthing.events" and point.attributes["farthing.event"] == "calls":
+                    told[point.resource["service.instance.id"], point.attributes["farthing.reason"]] = point.value
+            farthing.shutdown()
+    assert sum(told.values()) == farthing.health().calls == 15
+
+
 def test_health_and_the_metrics_agree_on_every_count(tmp_path: Path) -> None:
     """Who watches the metrics must see each loss that health() tells of, and the other way round."""
     with OtlpReceiver() as receiver:

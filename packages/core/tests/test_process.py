@@ -98,6 +98,37 @@ def test_the_end_delivers_spans_and_metrics_without_a_flush(tmp_path: Path) -> N
     assert len(read_calls(tmp_path)) == 50
 
 
+@pytest.mark.parametrize("flushes", [False, True])
+def test_a_process_out_of_descriptors_at_its_first_call_recovers(tmp_path: Path, flushes: bool) -> None:
+    """One bad moment at the start must not switch export off for a week, nor cost the calls of that moment a price."""
+    script = f"""
+    import os, resource
+    farthing.configure()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    held = []
+    try:
+        while True: held.append(os.open("/dev/null", 0))
+    except OSError: pass
+    for n in range(20): call(n)
+    time.sleep(1.5)
+    if {flushes}: print(farthing.flush(2))
+    for each in held: os.close(each)
+    time.sleep(4)
+    for n in range(20, 30): call(n)
+    print(farthing.flush(20), farthing.health().priced)
+    """
+    with OtlpReceiver() as receiver:
+        done = run(script, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+        assert done.stdout.split() == (["False", "True", "10"] if flushes else ["True", "30"])
+        assert len(receiver.spans) == (10 if flushes else 30)
+    calls = read_calls(tmp_path)
+    assert len(calls) == 30
+    unpriced = [each for each in calls if each.cost.amount_usd is None]
+    assert len(unpriced) == 20 * flushes
+    assert {each.cost.flags for each in unpriced} <= {("prices-not-loaded",)}
+    assert all(each.usage is not None for each in unpriced)  # with it `farthing reprice` tells what they cost
+
+
 def test_a_forked_child_records_its_own_calls_once(tmp_path: Path) -> None:
     """Gunicorn and multiprocessing fork after import: nothing may be lost, doubled or stuck."""
     script = """

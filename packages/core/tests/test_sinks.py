@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import stat
 import time
 from decimal import Decimal
@@ -14,6 +16,10 @@ import jsonschema
 import pytest
 from inline_snapshot import snapshot
 from opentelemetry import trace
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -324,13 +330,99 @@ def test_a_ledger_that_becomes_writable_is_written_again(tmp_path: Path, monkeyp
     assert len(read_calls(folder)) == 2
 
 
-def test_an_unreachable_endpoint_costs_spans_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_ledger_that_is_removed_while_it_is_written_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody tidies up, or a volume is mounted over it: what comes after must not go into a file without a name."""
+    folder = tmp_path / "ledger"
+    farthing.configure(ledger=str(folder))
+    call(1)
+    assert farthing.flush()
+    shutil.rmtree(folder)
+    call(2)
+    assert farthing.flush()
+    assert len(read_calls(folder)) == 1
+    assert caplog.text.count("was removed while it was written") == 1
+
+
+def test_a_relative_folder_is_where_the_process_was_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that changes its folder must not leave a second ledger there, nor lose sight of its spool."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.chdir(first)
+    monkeypatch.setenv("FARTHING_LEDGER", "ledger")
+    monkeypatch.setenv("FARTHING_SPOOL", "spool")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    farthing.configure(ledger_segment_minutes=0.0001)
+    call(1)
+    farthing.flush(1)
+    monkeypatch.chdir(second)
+    farthing.configure(ledger_segment_minutes=0.0001)  # the same as before
+    call(2)
+    farthing.flush(1)
+    assert len(read_calls(first / "ledger")) == 2
+    assert list((first / "spool").glob("bills-*"))
+    assert list(second.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_empty_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets a file be made and nothing be put into it; one for each try would fill a folder within a night."""
+    monkeypatch.setattr("farthing.sinks.ledger._RETRY_SECONDS", 0.0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    farthing.configure(ledger=str(tmp_path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        for number in range(5):
+            call(number)
+            assert farthing.flush() is False
+        assert list(tmp_path.glob("calls-*")) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert farthing.flush() is True
+    assert len(read_calls(tmp_path)) == 5
+
+
+def test_a_file_that_takes_no_more_is_followed_by_another_one(tmp_path: Path) -> None:
+    """The end of the process must lose no line for a limit of one file, while the disk has room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    farthing.configure(ledger=str(tmp_path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        for number in range(40):
+            call(number)
+        assert farthing.flush() is True
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(read_calls(tmp_path)) == 40
+    assert len(list(tmp_path.glob("calls-*"))) > 1
+
+
+def test_an_unusable_endpoint_is_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:
     """The stock SDK's force_flush answers True when every export failed; ours must not."""
     with OtlpReceiver(status=400) as refusing, capture(otlp_endpoint=refusing.endpoint) as found:
         call()
         assert farthing.flush(timeout=10) is False
-        assert found.health.exported["spans:refused"] == 1
+        assert found.health.exported["spans:attempts-failed"] >= 1
+        assert found.health.spooled == 1
         assert len(found.calls) == 1
+
+
+def test_rejected_points_are_counted_and_not_called_delivered(caplog: pytest.LogCaptureFixture) -> None:
+    """A backend that says 200 and throws half of the sums away must be seen by whoever looks only at flush()."""
+    told = ExportMetricsServiceResponse(partial_success=ExportMetricsPartialSuccess(rejected_data_points=5))
+    with OtlpReceiver(answer=(told.SerializeToString(), "application/x-protobuf")) as picky:
+        url = f"{picky.endpoint}/v1/metrics"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url)
+            with capture() as found:
+                call()
+                assert farthing.flush(timeout=10) is False
+                assert found.health.exported["metrics:rejected"] == 1
+                assert found.health.faults["farthing.export.metrics"] == 1
+    assert "the receiver rejects some" in caplog.text
 
 
 def test_with_no_backend_nothing_is_exported_and_nobody_complains(caplog: pytest.LogCaptureFixture) -> None:

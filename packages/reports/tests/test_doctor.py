@@ -301,6 +301,7 @@ def test_folder_without_permission_fails(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_waits_in_the_spool_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that has been away for hours must be seen before the spool is full."""
     from farthing.counting import Counters  # noqa: PLC0415 - this test alone
+    from farthing.otlp import Destination  # noqa: PLC0415 - as above
     from farthing.sinks.spool import Spool  # noqa: PLC0415 - as above
 
     monkeypatch.setenv("FARTHING_LEDGER", str(tmp_path))
@@ -315,5 +316,11 @@ def test_what_waits_in_the_spool_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     (path,) = (tmp_path / "spool").glob("*.spool")
     os.utime(path, (1, 1))
     assert {check.name: check for check in examine()}["spool"].state == "warn"
+    assert "1 files wait for an endpoint" in {check.name: check for check in examine()}["stranded"].found
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    tag = Destination.of("TRACES", "http://127.0.0.1:9/v1/traces").tag
+    path = path.rename(path.with_name(path.name.replace("0a1b2c3d", tag)))
+    assert "stranded" not in {check.name for check in examine()}
+    path.rename(path.with_name(path.name.replace(tag, "0a1b2c3d")))
     spool.done(record)
     assert {check.name: check for check in examine()}["spool"].found == "empty: everything was sent."

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from farthing import semconv
 from farthing.envelope import Call, Cost, Scope, Usage
+from farthing.errors import PriceDataError
 from farthing.estimating import METHOD, estimated_usage
 from farthing.guard import report_fault
 from farthing.providers import canonical_provider
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Billing"]
 
 _SETTLE_SECONDS: Final = 5.0
+_PREPARE_SECONDS: Final = 10.0
 _MAX_NAME: Final = 256
 _OTHER_TIERS: Final = frozenset({"flex", "priority", "batch", "fast"})
 """Tiers whose price is not the standard one."""
@@ -55,6 +57,7 @@ class Billing:
         sinks: Functions that take a batch of Calls, by the name under which their faults are counted.
         runs: The open runs, for sweeping.
         counters: What happened.
+        ready: Says whether prices and exporters are there, or are not worth waiting for; asked once a batch until so.
         run_timeout_seconds: The age at which an open run is closed as abandoned.
         service: Name and instance id of this process's service.
     """
@@ -68,6 +71,7 @@ class Billing:
         sinks: Mapping[str, Callable[[Sequence[Call]], None]],
         runs: RunMap,
         counters: Counters,
+        ready: Callable[[], bool],
         run_timeout_seconds: float,
         service: tuple[str | None, str],
     ) -> None:
@@ -77,6 +81,11 @@ class Billing:
         self._sinks = sinks
         self._runs = runs
         self._counters = counters
+        self._ready = ready
+        self._prepared = False
+        self._patience_until: float | None = None
+        self._holds_back = False
+        self._unprepared: list[Run] = []
         self._run_timeout_ns = int(run_timeout_seconds * 1e9)
         self._service = service
         self._first_attempts: OrderedDict[str, Context] = OrderedDict()
@@ -89,7 +98,7 @@ class Billing:
         Raises:
             Nothing of its own.
         """
-        calls: list[Call] = []
+        calls = self._prepare(final=False)
         for kind, run in events:
             try:
                 if kind == "scope-open":
@@ -107,9 +116,10 @@ class Billing:
     def tick(self, final: bool) -> None:  # noqa: FBT001 - the worker's protocol
         """Close what waited too long; with `final`, what waits for another layer is settled now."""
         now = time.monotonic()
-        calls: list[Call] = []
+        calls = self._prepare(final=final)
         late, self._unlinked = _split(self._unlinked, now, everything=final, answered=_is_linked)
-        calls.extend(self._bill(run) for run in late)
+        for run in late:
+            calls.extend(self._billed(run))
         late, self._outer = _split(self._outer, now, everything=final, answered=_is_told_below)
         for outer in late:
             calls.extend(self._close_inner(outer))
@@ -126,6 +136,30 @@ class Billing:
             else:
                 self._close_scope(run)
         self._write(calls)
+
+    def _prepare(self, *, final: bool) -> list[Call]:
+        """Have prices and exporters loaded, and bill what waited for them.
+
+        A process that has no descriptor or no memory left for a moment, at its first batch, must not leave the calls of
+        that moment without price and span: they wait for some seconds, and no longer than a flush.
+        """
+        if not self._prepared:
+            self._prepared = self._ready()
+            now = time.monotonic()
+            if self._patience_until is None:
+                self._patience_until = now + _PREPARE_SECONDS
+            self._holds_back = not self._prepared and not final and now < self._patience_until
+        if self._holds_back:
+            return []
+        waiting, self._unprepared = self._unprepared, []
+        return [self._bill(run) for run in waiting]
+
+    def _billed(self, run: Run) -> Iterator[Call]:
+        """Bill a run, now or when it can be priced."""
+        if self._holds_back:
+            self._unprepared.append(run)
+        else:
+            yield self._bill(run)
 
     def _write(self, calls: Sequence[Call]) -> None:
         if not calls:
@@ -148,7 +182,7 @@ class Billing:
         elif run.outer_key is not None and run.outer is None:
             self._unlinked.append((time.monotonic() + _SETTLE_SECONDS, run))
         else:
-            yield self._bill(run)
+            yield from self._billed(run)
 
     def _close_inner(self, outer: Run) -> Iterator[Call]:
         """Bill what an inner layer began and never reported with what the outer layer saw.
@@ -157,7 +191,7 @@ class Billing:
         """
         begun = tuple(outer.inner)
         if not begun:
-            yield self._bill(outer)
+            yield from self._billed(outer)
             return
         self._counters.add("duplicates", "layer")
         for inner in begun:
@@ -208,13 +242,16 @@ class Billing:
     def _bill(self, run: Run) -> Call:
         finish = run.finish or Finish(ended_ns=time.time_ns(), outcome="abandoned")
         provider = canonical_provider(_text(finish.provider or run.provider))
+        reading = UsageReading(usage=None, flags=(), service_tier=None, reported_usd=None)
         try:
             reading = read_usage(finish.usage_shape or "", finish.usage, has_content=finish.has_content)
             cost, usage, guessed = self._cost(run, finish, provider, reading)
         except Exception as error:  # noqa: BLE001 - a price that cannot be told must not take the call along
             report_fault("farthing.pricing", error, self._counters)
-            reading = UsageReading(usage=None, flags=(), service_tier=None, reported_usd=None)
-            cost, usage, guessed = Cost(amount_usd=None, status="unpriced", flags=("fault",)), None, None
+            passing = isinstance(error, (OSError, ImportError, MemoryError, PriceDataError))
+            flag = "prices-not-loaded" if passing else "fault"
+            # The usage stays: with it, `farthing reprice` tells the price later.
+            cost, usage, guessed = Cost(amount_usd=None, status="unpriced", flags=(flag,)), reading.usage, None
         attribution, sources, violations = self._rules.settle(run, day=_day(run))
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: run.operation}
         if provider is not None:

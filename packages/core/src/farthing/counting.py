@@ -99,7 +99,8 @@ class Health:
     skipped: dict[str, int] = field(default_factory=dict[str, int])
     """Ends of what was no provider call: mocked, or never sent."""
     spool: dict[str, int] = field(default_factory=dict[str, int])
-    """What was found in the spool and could not be read: damaged segments, which are quarantined, and torn requests."""
+    """What was found in the spool and could not be read: damaged segments, which are quarantined, and torn requests;
+    and segments that are stranded: for an hour they have waited for a receiver or tenant that nobody exports to."""
     violations: dict[str, int] = field(default_factory=dict[str, int])
     """What the policy changed or missed in the tags of calls, as `dimension:reason`."""
     refused: dict[str, int] = field(default_factory=dict[str, int])

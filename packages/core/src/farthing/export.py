@@ -11,6 +11,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from importlib import import_module
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from opentelemetry import metrics, trace
@@ -42,6 +43,7 @@ __all__ = ["Telemetry"]
 _FOREIGN_SERVICES: Final = frozenset({"crewAI-telemetry"})
 _VERSION: Final = "0.1.0"
 _REQUEST_SPANS: Final = 512
+_PAUSE_SECONDS: Final = 2.0
 
 
 @runtime_checkable
@@ -83,7 +85,7 @@ class Telemetry:
         self._meter: InstrumentMaker | None = None
         self._own_tracing: TracerProvider | None = None
         self._own_meter: PointMeter | None = None
-        self._failed: set[str] = set()
+        self._failed: dict[str, float] = {}
         self._make_spool = spool
         self._ended: deque[WireSpan] = deque()
         self._envelope: tuple[bytes, bytes] = (b"", b"")
@@ -94,7 +96,7 @@ class Telemetry:
         if self.destination("TRACES") is not None:
             # The SDK imports this, and it refuses to be imported once the process is ending: a script that is over
             # before the worker had its turn would export nothing. Where it is ending already, there is the ledger.
-            with suppress(RuntimeError):
+            with suppress(RuntimeError, OSError):
                 import_module("concurrent.futures.thread")
 
     def destination(self, signal: str) -> str | None:
@@ -126,6 +128,16 @@ class Telemetry:
             self._meter_provider = found
             self._meter = found.get_meter("farthing", _VERSION)
         return self._meter
+
+    def ready(self) -> bool:
+        """Say whether every exporter that is wanted is made, or never can be; they are made where they are not.
+
+        Raises:
+            Nothing.
+        """
+        self.tracer()
+        self.meter()
+        return not any(isfinite(until) for until in self._failed.values())
 
     def collect(self) -> None:
         """Hand the spans that ended since to the sending thread, and have the sums on disk; called after a batch.
@@ -229,12 +241,13 @@ class Telemetry:
 
     def _private_tracing(self) -> TracerProvider | None:
         url = self.destination("TRACES")
-        if url is None or "traces" in self._failed:
+        if url is None or self._is_given_up("traces"):
             return None
         with self._lock:
             if self._own_tracing is None:
                 try:
                     self._own_tracing = self._make_tracing(url)
+                    self._failed.pop("traces", None)
                 except Exception as error:  # noqa: BLE001 - a broken exporter must not take the ledger along
                     self._give_up("traces", error)
             return self._own_tracing
@@ -245,11 +258,11 @@ class Telemetry:
         from farthing.sinks.wire import WireTracer, envelope_of  # noqa: PLC0415 - on demand
 
         destination = Destination.of("TRACES", url)
-        self._spans = Shipper(destination, word="spans", spool=self._spool(destination), counters=self._counters)
-        self._spans.start()
         provider = TracerProvider(resource=self._resource(), shutdown_on_exit=False)
         self._envelope = envelope_of(provider.resource, "farthing", _VERSION)
         self._own_tracer = WireTracer(provider, self._ended.append)
+        self._spans = Shipper(destination, word="spans", spool=self._spool(destination), counters=self._counters)
+        self._spans.start()
         return provider
 
     def _spool(self, destination: Destination) -> Spool | None:
@@ -257,23 +270,28 @@ class Telemetry:
 
     def _private_meter(self) -> PointMeter | None:
         url = self.destination("METRICS")
-        if url is None or "metrics" in self._failed:
+        if url is None or self._is_given_up("metrics"):
             return None
         with self._lock:
             if self._own_meter is None:
                 try:
                     self._own_meter = self._make_meter(url)
+                    self._failed.pop("metrics", None)
                 except Exception as error:  # noqa: BLE001 - see above
                     self._give_up("metrics", error)
             return self._own_meter
 
     def _give_up(self, signal: str, error: Exception) -> None:
-        """Send nothing of a signal whose endpoint cannot be used; a bad URL is told in words that say what to write."""
-        self._failed.add(signal)
-        if isinstance(error, BadEndpointError):
+        """Send nothing of a signal whose URL cannot be used, in words that say what to write; try all else again."""
+        never = isinstance(error, BadEndpointError)
+        self._failed[signal] = inf if never else time.monotonic() + _PAUSE_SECONDS
+        if never:
             report_problem(f"farthing.export.{signal}", str(error), self._counters)
         else:
             report_fault(f"farthing.export.{signal}", error, self._counters)
+
+    def _is_given_up(self, signal: str) -> bool:
+        return time.monotonic() < self._failed.get(signal, 0.0)
 
     def _make_meter(self, url: str) -> PointMeter:
         from farthing.sinks.points import PointMeter  # noqa: PLC0415 - on demand

@@ -1,9 +1,7 @@
-"""One OTLP/HTTP receiver: where it is, how it is spoken to, and what its answer means.
+"""One OTLP/HTTP receiver: where it is, and how it is spoken to.
 
 The SDK's exporters hide the status and the Retry-After of an answer and drop what they could not send, so requests are
-made here, over the standard library's HTTP client. What an answer means follows "OTLP/HTTP Response" of the OTLP
-specification, with one difference: an answer that a mended configuration may change (401, 404, 500) is no reason to
-throw a bill away, so everything but a request that cannot be read is tried again.
+made here, over the standard library's HTTP client. What the answers mean: answers.py.
 """
 
 from __future__ import annotations
@@ -18,36 +16,33 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from farthing.answers import MAX_ANSWER_BYTES, Answer, judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from email.message import Message
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 __all__ = [
-    "Answer",
     "BadEndpointError",
     "Connection",
     "Destination",
     "endpoint_from_environment",
     "halves",
-    "rejected_spans",
     "spans_in",
 ]
 
 _DEFAULT_TIMEOUT_SECONDS: Final = 10.0
-_MAX_ANSWER_BYTES: Final = 65_536
-_TAKEN: Final = range(200, 300)
-_UNREADABLE: Final = frozenset({400, 422})
-_TOO_LARGE: Final = 413
 _VERSION: Final = "0.1.0"
-
-Verdict = Literal["taken", "later", "refused", "too-large"]
+_CREDENTIAL: Final = re.compile(
+    r"(?:.*[-_])?(?:authorization|auth|apikey|key|token|secret|password|cookie|credentials?|signature|dsn)"
+    r"|x-honeycomb-team"
+)
+"""Headers that say who sends and not for whom; Honeycomb's is named like a tenant and is the key."""
 
 
 def endpoint_from_environment(signal: str, environ: Mapping[str, str] | None = None) -> str | None:
@@ -72,16 +67,6 @@ def endpoint_from_environment(signal: str, environ: Mapping[str, str] | None = N
 
 class BadEndpointError(ValueError):
     """What is named as an endpoint is none; its text says what to write, and nothing of what was written."""
-
-
-class Answer(NamedTuple):
-    """What became of one request."""
-
-    verdict: Verdict
-    reason: str = ""
-    """A status or the name of an error; never a text of the receiver's."""
-    retry_after_seconds: float | None = None
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +119,12 @@ class Destination:
 
     @property
     def tag(self) -> str:
-        """Give eight digits that tell this receiver and tenant from others, and nothing about either."""
-        told = "\n".join([self.url, *(f"{name}:{value}" for name, value in sorted(self.headers.items()))])
+        """Give eight digits that tell this receiver and tenant from others, and nothing about either.
+
+        Credentials are left out: what waits while a key is wrong or expired must leave with the one that follows it.
+        """
+        named = sorted((name, value) for name, value in self.headers.items() if not _CREDENTIAL.fullmatch(name))
+        told = "\n".join([self.url, *(f"{name}:{value}" for name, value in named)])
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
@@ -218,10 +207,10 @@ class Connection:
             body = gzip.compress(body, 5)
         standing.request("POST", self._target, body, headers)
         response = standing.getresponse()
-        told = response.read(_MAX_ANSWER_BYTES)
+        told = response.read(MAX_ANSWER_BYTES)
         if not response.isclosed():
             self.close()
-        return _judge(response.status, _delay(response.headers), told)
+        return judged(response.status, response.headers, told)
 
     def _connection(self) -> http.client.HTTPConnection:
         """Connect, through the proxy that the environment names, if any."""
@@ -243,35 +232,6 @@ class Connection:
             return http.client.HTTPConnection(host, parts.port)
         self._target = f"http://{parts.netloc.rpartition('@')[2]}{path}"
         return http.client.HTTPConnection(proxy.hostname or "", proxy.port)
-
-
-def _judge(status: int, retry_after_seconds: float | None, body: bytes) -> Answer:
-    if status in _TAKEN:
-        return Answer("taken", body=body)
-    if status == _TOO_LARGE:
-        return Answer("too-large", f"HTTP {status}")
-    if status in _UNREADABLE:
-        return Answer("refused", f"HTTP {status}")
-    return Answer("later", f"HTTP {status}", retry_after_seconds)
-
-
-def _delay(headers: Message) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, by the receiver's own clock where it says its time."""
-    text = (headers.get("Retry-After") or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    moment = _seconds_of_date(text)
-    if moment is None:
-        return None
-    now = _seconds_of_date(headers.get("Date") or "")
-    return max(0.0, moment - (time.time() if now is None else now))
-
-
-def _seconds_of_date(text: str) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _seconds(text: str | None) -> float:
@@ -338,19 +298,6 @@ def halves(request: bytes) -> tuple[bytes, ...]:
                 del scope.spans[:]
                 scope.spans.extend(kept)
     return first.SerializeToString(), second.SerializeToString()
-
-
-def rejected_spans(answer: bytes) -> int:
-    """Count the spans that a receiver rejects in an answer that is otherwise a success."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 - see _parsed
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - see _parsed
-        ExportTraceServiceResponse,
-    )
-
-    try:
-        return max(0, ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans)
-    except DecodeError:  # some receivers answer in JSON or in words
-        return 0
 
 
 def _below(index: int, high: int | None) -> bool:

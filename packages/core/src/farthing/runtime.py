@@ -77,6 +77,7 @@ class Runtime:
         """Whether configure() was called; what configured itself may still be replaced."""
         self.instance_id: Final = str(uuid4())
         self.counters: Final[Counters] = counters
+        self._earlier: Final = counters.snapshot()
         self.runs: Final = RunMap(max_open=settings.max_open_calls)
         self.ledger: Final = make_ledger(settings)
         self.telemetry: Final = export.Telemetry(
@@ -116,6 +117,7 @@ class Runtime:
             sinks=sinks,
             runs=self.runs,
             counters=self.counters,
+            ready=lambda: self.prices.loads() and self.telemetry.ready(),
             run_timeout_seconds=settings.call_timeout_seconds,
             service=(self.telemetry.service_name, self.instance_id),
         )
@@ -219,8 +221,16 @@ class Runtime:
             report_fault("farthing.sinks.ledger", error, self.counters)
 
     def events(self) -> dict[tuple[str, str], int]:
-        """Give everything that was counted so far, by name and reason; what health() says and the metrics are this."""
-        counted = self.counters.snapshot()
+        """Give everything that was counted since this configuration began, by name and reason: the metrics are this.
+
+        The counters are the process's, and so is health(). Metrics are of an instance, which every configuration is
+        anew: whoever adds instances up would count twice what an earlier one told.
+        """
+        counted = {
+            key: more
+            for key, count in self.counters.snapshot().items()
+            if (more := count - self._earlier.get(key, 0)) > 0
+        }
         if self.ledger is not None:
             counted["ledger", "written"] = self.ledger.written
             counted["ledger", "failed"] = self.ledger.failed
@@ -289,10 +299,8 @@ class Runtime:
 
 def ledger_folder(settings: Settings) -> Path:
     """Give the folder of the ledger: the setting, else the platform's per-user state folder."""
-    from pathlib import Path  # noqa: PLC0415 - most processes never name a folder
-
     if settings.ledger is not None:
-        return Path(settings.ledger).expanduser()
+        return settings.folder(settings.ledger)
     from platformdirs import user_state_path  # noqa: PLC0415 - only where the default is used
 
     return user_state_path("farthing", appauthor=False) / "ledger"
@@ -313,10 +321,8 @@ def make_ledger(settings: Settings) -> LedgerSink | None:
 
 def spool_folder(settings: Settings) -> Path | None:
     """Give the folder of the spool; None where it is off, or the ledger is and no other folder is named."""
-    from pathlib import Path  # noqa: PLC0415 - most processes never name a folder
-
     if settings.spool is not None:
-        return None if settings.spool == "off" else Path(settings.spool).expanduser()
+        return None if settings.spool == "off" else settings.folder(settings.spool)
     return None if settings.ledger == "off" else ledger_folder(settings) / "spool"
 
 

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, field_validator
 
 from farthing.dimensions import canonical_name
 from farthing.envelope import DIMENSIONS
@@ -35,6 +35,13 @@ _FILE_ONLY: Final = frozenset({"prices", "policy"})
 
 RELOADED: Final = frozenset({"policy", "enforce", "aliases", "extra_dimensions", "defaults"})
 """What a change of the file puts in force without a restart."""
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return Path()
 
 
 class Settings(BaseModel):
@@ -91,6 +98,7 @@ class Settings(BaseModel):
     """False: whatever the policy says, no call is ever refused; `reject` then only warns."""
     policy: PolicyDocument = Field(default_factory=PolicyDocument)
     """Which tags exist, which are required where, and how they are written."""
+    _started_in: Path = PrivateAttr(default_factory=_working_folder)
 
     @field_validator("defaults", "aliases")
     @classmethod
@@ -100,6 +108,17 @@ class Settings(BaseModel):
                 message = "names are 1 to 64 characters long"
                 raise ValueError(message)
         return value
+
+    def folder(self, name: str) -> Path:
+        """Give the place of a folder that a setting names; a relative one is where the process was at the start.
+
+        Args:
+            name: A path; `~` is the user's home.
+
+        Raises:
+            RuntimeError: There is no home.
+        """
+        return self._started_in / Path(name).expanduser()
 
     def dimensions(self) -> frozenset[str]:
         """Give all dimensions, standard and declared."""
@@ -149,23 +168,23 @@ def settings_file(*, environ: Mapping[str, str] | None = None) -> Path | None:
         Nothing.
     """
     variables = os.environ if environ is None else environ
-    path = Path(variables.get("FARTHING_CONFIG") or Path.cwd() / FILE_NAME)
+    path = Path(variables.get("FARTHING_CONFIG") or _working_folder() / FILE_NAME)
     if variables.get("FARTHING_CONFIG") or path.is_file():
         return path.absolute()
-    pyproject = Path.cwd() / "pyproject.toml"
+    pyproject = _working_folder() / "pyproject.toml"
     return pyproject if pyproject.is_file() else None
 
 
 def _read_file(variables: Mapping[str, str]) -> tuple[Path | None, Mapping[str, Any]]:
     named = variables.get("FARTHING_CONFIG")
-    path = Path(named) if named else Path.cwd() / FILE_NAME
+    path = Path(named) if named else _working_folder() / FILE_NAME
     if not named and not path.is_file():
         return _read_pyproject()
     return path, _parse(path)
 
 
 def _read_pyproject() -> tuple[Path | None, Mapping[str, Any]]:
-    path = Path.cwd() / "pyproject.toml"
+    path = _working_folder() / "pyproject.toml"
     if not path.is_file():
         return None, {}
     try:

@@ -14,10 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from farthing.guard import report_fault, report_problem
-from farthing.otlp import Answer, Connection, halves, rejected_spans, spans_in
+from farthing.otlp import Connection, spans_in
+from farthing.sifting import sift
 from farthing.sinks.segments import Record
 
 if TYPE_CHECKING:
+    from farthing.answers import Answer
     from farthing.counting import Counters
     from farthing.otlp import Destination
     from farthing.sinks.segments import Kind
@@ -101,7 +103,8 @@ class Shipper:
         self._failures = 0
         self._in_a_row = 0
         self._retry_at = 0.0
-        self._told_to_wait = False
+        self._told_until = 0.0
+        self._refused_all = False
 
     @property
     def waiting(self) -> int:
@@ -259,8 +262,9 @@ class Shipper:
         """Try the disk once more for what could not be written before."""
         if self._spool is None or record.payload is None:
             return False
+        write = self._spool.append if self._sums is None else self._spool.replace
         try:
-            self._spool.append(record.kind, record.payload, record.count)
+            write(record.kind, record.payload, record.count)
         except OSError:
             return False
         return True
@@ -304,20 +308,20 @@ class Shipper:
         with self._working:
             now = time.monotonic()
             self._collect(now)
-            if not self._waiting and now >= self._adopt_at and now >= self._retry_at:
-                self._adopt(now)
+            if now >= self._adopt_at and (self._refused_all or (not self._waiting and now >= self._retry_at)):
+                self._adopt(now)  # what is refused alone may be put aside once something of others is taken
             if not self._waiting:
                 self._urgent = False
                 return _ADOPT_SECONDS if self._sums is None else min(_ADOPT_SECONDS, self._collect_at - now)
-            if now < self._retry_at and (self._told_to_wait or not self._urgent):
-                return self._retry_at - now
+            if now < self._told_until or (now < self._retry_at and not self._urgent):
+                return max(self._retry_at, self._told_until) - now
             limit = self.destination.timeout_seconds
             self._send(limit if deadline is None else max(0.05, min(limit, deadline - now)))
             return 0.0
 
     def _must_wait(self) -> bool:
         """Say whether the receiver asked for time that is not over yet."""
-        return self._told_to_wait and time.monotonic() < self._retry_at and bool(self._waiting)
+        return time.monotonic() < self._told_until and bool(self._waiting)
 
     def _collect(self, now: float) -> None:
         """Take a snapshot when its time has come or somebody asks; it stands for all earlier ones of this process."""
@@ -358,7 +362,7 @@ class Shipper:
         if self._spool is None:
             self._adopt_at = float("inf")
             return
-        found = self._spool.adopt()
+        found = self._spool.adopt(("bills", "structure") if self._sums is None else ("metrics",))
         if found:
             with self._changed:
                 self._waiting.extendleft(reversed(found))
@@ -395,45 +399,33 @@ class Shipper:
         answer = self._connection.post(b"".join(parts), timeout_seconds=timeout_seconds)
         self._flying = []
         if answer.verdict == "taken":
+            self._refused_all = False
             self._succeeded(answer, sum(record.count for record in records))
             self._forget(records, sent=True)
         elif answer.verdict == "later":
             self._failed(answer)
         else:
-            for record, payload in zip(records, parts, strict=True):
-                if not self._send_apart(record, payload, timeout_seconds):
-                    return
+            self._send_apart(records, parts, timeout_seconds)
 
-    def _send_apart(self, record: Record, payload: bytes, timeout_seconds: float) -> bool:
-        """Send a request in ever smaller pieces down to the span that the receiver refuses, and put that one aside.
-
-        Returns:
-            False when the receiver went away meanwhile: all of it is sent again, under the same span ids.
-        """
-        refused = 0
-        work = [payload]
-        while work:
-            piece = work.pop()
-            answer = self._connection.post(piece, timeout_seconds=timeout_seconds)
-            spans = spans_in(piece) if self._word == "spans" else 1
-            if answer.verdict == "later":
-                self._failed(answer)
-                return False
-            if answer.verdict == "taken":
-                self._succeeded(answer, spans)
-                continue
-            smaller = halves(piece) if self._word == "spans" else ()
-            if smaller:
-                work.extend(reversed(smaller))
-                continue
-            refused += spans
+    def _send_apart(self, records: list[Record], requests: list[bytes], timeout_seconds: float) -> None:
+        """Send what was refused in ever smaller pieces, and put aside those that the receiver cannot read."""
+        found = sift(
+            requests,
+            lambda piece: self._connection.post(piece, timeout_seconds=timeout_seconds),
+            splits=self._word == "spans",
+            first=not self._refused_all,
+        )
+        for answer, spans in found.taken:
+            self._succeeded(answer, spans)
+        for number, piece, answer in found.refused:
+            self._counters.add("exported", f"{self._word}:refused", spans_in(piece) if self._word == "spans" else 1)
             report_problem(f"farthing.export.{self._word}", f"{answer.reason}: refused for good", self._counters)
             if self._spool is not None:
-                self._spool.keep_refused(record, piece)
-        if refused:
-            self._counters.add("exported", f"{self._word}:refused", refused)
-        self._forget([record])
-        return True
+                self._spool.keep_refused(records[number], piece)
+        self._forget([records[number] for number in found.settled])
+        self._refused_all = not found.taken
+        if found.stopped is not None:
+            self._failed(found.stopped)
 
     def _forget(self, records: list[Record], *, sent: bool = False) -> None:
         with self._changed:
@@ -446,15 +438,18 @@ class Shipper:
                 self._finished = max(self._finished, record.number)
         if self._spool is None:
             return
+        if self._sums is not None and sent:
+            with self._snapping:
+                if self._last_snapshot in records and self._last_snapshot.segment is None:
+                    self._spool.discard("metrics")  # older sums from before the disk was full
         for record in records:
             if self._spool.done(record) and sent:  # it was on its way while it had to make room
                 self._counters.add("exported", f"{self._word}:lost", -record.count)
 
     def _succeeded(self, answer: Answer, count: int) -> None:
         self._in_a_row = 0
-        self._retry_at = 0.0
-        self._told_to_wait = False
-        rejected = min(rejected_spans(answer.body), count) if answer.body and self._word == "spans" else 0
+        self._retry_at = self._told_until = 0.0
+        rejected = min(answer.rejected, count)  # of a snapshot with rejected points, the whole
         self._counters.add("exported", f"{self._word}:sent", count - rejected)
         if rejected:
             self._counters.add("exported", f"{self._word}:rejected", rejected)
@@ -466,10 +461,9 @@ class Shipper:
         self._counters.add("exported", f"{self._word}:attempts-failed")
         report_problem(f"farthing.export.{self._word}", answer.reason, self._counters)
         wait = min(_MAX_BACKOFF_SECONDS, 2.0 ** min(self._in_a_row - 1, 6)) * random.uniform(0.8, 1.2)  # noqa: S311
-        self._told_to_wait = answer.retry_after_seconds is not None
-        if answer.retry_after_seconds is not None:
-            wait = min(answer.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS)
-        self._retry_at = time.monotonic() + wait
+        now = time.monotonic()
+        self._told_until = now + min(answer.retry_after_seconds or 0.0, _MAX_RETRY_AFTER_SECONDS)
+        self._retry_at = max(now + wait, self._told_until)  # "Retry-After: 0" is no leave to ask without end
         with self._changed:
             self._failures += 1
             if self._sums is not None and self._last_snapshot not in self._waiting:

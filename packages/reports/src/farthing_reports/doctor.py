@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 import farthing
 from farthing.errors import ConfigurationError, PriceDataError
+from farthing.otlp import BadEndpointError, Destination
 from farthing.settings import FILE_NAME, Settings, load_settings
 from farthing_reports.checks import Check
-from farthing_reports.endpoints import check_export
+from farthing_reports.endpoints import check_export, destination
 from farthing_reports.faults import CommandError
 from farthing_reports.ledger import find_ledger
 from farthing_reports.neighbours import check_neighbours
@@ -32,6 +34,7 @@ _PLUGINS: Final = {"litellm": "farthing-litellm", "langchain-core": "farthing-la
 """Framework to plugin; the oldest version that works stands in the plugin's own metadata."""
 _LITTLE_SPACE_BYTES: Final = 100_000_000
 _LONG_WAIT_SECONDS: Final = 300.0
+_STRANDED_SECONDS: Final = 3_600.0
 _SECRET: Final = re.compile(r"//[^/@]*@")
 
 
@@ -225,7 +228,7 @@ def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
     if not folder.is_dir():
         return
     yield from _private("spool's permissions", folder)
-    held = spool_contents(folder)
+    held = spool_contents(folder, _tags(settings))
     if not held.segments:
         yield Check(topic="export", name="spool", state="ok", found="empty: everything was sent.")
     else:
@@ -235,10 +238,24 @@ def _spool(settings: Settings, *, exported: bool) -> Iterator[Check]:
         old = held.oldest_seconds > _LONG_WAIT_SECONDS
         fix = "Bring the endpoint back; whatever process exports there next sends it." if old else None
         yield Check(topic="export", name="spool", state="warn" if old else "ok", found=f"waiting: {waited}", fix=fix)
+    if held.foreign_seconds > _STRANDED_SECONDS:
+        found = f"{held.foreign} files wait for an endpoint or tenant that these settings do not name"
+        fix = f"Export there once more, or look into {folder}; farthing replay sends what the ledger has anywhere."
+        yield Check(topic="export", name="stranded", state="warn", found=found, fix=fix)
     if held.quarantined:
         found = f"{len(held.quarantined)} files put aside: {', '.join(held.quarantined[:3])}"
         fix = f"Look into {folder / 'quarantine'}; farthing replay sends what the ledger has. Then remove them."
         yield Check(topic="export", name="quarantine", state="warn", found=found, fix=fix)
+
+
+def _tags(settings: Settings) -> frozenset[str]:
+    """Give the tags of the destinations that these settings name."""
+    found: set[str] = set()
+    for signal in ("TRACES", "METRICS"):
+        url = destination(signal, settings)
+        with suppress(BadEndpointError):
+            found |= {Destination.of(signal, url).tag} if url else set()
+    return frozenset(found)
 
 
 def _private(name: str, folder: Path) -> Iterator[Check]:

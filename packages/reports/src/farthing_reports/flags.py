@@ -35,6 +35,7 @@ FLAG_SENTENCES: Final = {
     "output-not-priced": "The model has no rate for output, and output was reported.",
     "override-without-list-price": "An override changes a list price that is not known; give it absolute rates.",
     "picture-size-assumed": "The size or quality of the pictures is not known; the usual one is assumed.",
+    "prices-not-loaded": "The price data could not be loaded at that moment; farthing reprice tells what it costs.",
     "provider-inferred": "The provider was inferred from the model's name.",
     "reasoning-beside-output": "Reasoning was reported beside the output; it was added to it.",
     "rerank-searches-not-priced": "No rate for rerank searches is known, so the total is not known either.",

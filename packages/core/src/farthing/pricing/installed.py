@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from farthing.errors import PriceDataError
-from farthing.guard import report_fault
+from farthing.guard import report_fault, report_problem
 from farthing.pricing.files import default_book, refresh_default_book
 
 if TYPE_CHECKING:
@@ -68,6 +68,22 @@ class BookInForce:
                 self._wanted = wanted
         return default_book(self._wanted)
 
+    def loads(self) -> bool:
+        """Try to load the price data; say whether it is there, or will not be for any waiting.
+
+        Raises:
+            Nothing.
+        """
+        try:
+            self.book()
+        except PriceDataError as error:
+            return not isinstance(error.__cause__, OSError)
+        except Exception as error:  # noqa: BLE001 - no descriptor, no memory: this may be over in a moment
+            cause = f"{type(error).__name__}: prices cannot be loaded for now; where calls cannot wait for them, "
+            report_problem(_SITE, f"{cause}farthing reprice tells later what they cost")
+            return False
+        return True
+
     def look(self) -> bool:
         """Take over a price file that was installed, changed or removed since: to be called off the request path.
 
@@ -101,7 +117,8 @@ class BookInForce:
         try:
             default_book(wanted)
         except PriceDataError as error:
-            self._refused = stamp
+            if not isinstance(error.__cause__, OSError):  # what could not be read may be readable in a moment
+                self._refused = stamp
             report_fault(_SITE, error)
             return False
         return True

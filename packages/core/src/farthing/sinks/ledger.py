@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from farthing.files import lock_file, make_private_folder, open_regular
+from farthing.guard import report_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +70,7 @@ class LedgerSink:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._descriptor: int | None = None
+        self._path: Path | None = None
         self._day = ""
         self._opened_at = 0.0
         self._bytes = 0
@@ -134,24 +136,35 @@ class LedgerSink:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with suppress(OSError):
+                if self._path is not None and not os.fstat(descriptor).st_size:
+                    self._path.unlink(missing_ok=True)  # a full disk makes a file and puts nothing into it
+            with suppress(OSError):
                 os.close(descriptor)
 
     def _append(self, lines: list[bytes]) -> None:
-        data = b"".join(lines)
-        written = 0
-        try:
-            descriptor = self._current()
-            while written < len(data):
-                written += os.write(descriptor, memoryview(data)[written:])
-            if self._fsync:
-                os.fsync(descriptor)
-        except OSError:
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self._hold(lines[self._keep_whole_lines(lines, written) :])
-            self.close()
-            raise
-        self.written += len(lines)
-        self._bytes += len(data)
+        """Write lines; a file that takes no more (a limit of its size, a quota) is followed by another one at once."""
+        while True:
+            began = written = 0
+            data = b"".join(lines)
+            try:
+                descriptor = self._current()
+                began = self._bytes
+                while written < len(data):
+                    written += os.write(descriptor, memoryview(data)[written:])
+                if self._fsync:
+                    os.fsync(descriptor)
+            except OSError:
+                whole = self._keep_whole_lines(lines, written)
+                lines = lines[whole:]
+                self.close()
+                if lines and (began or whole):
+                    continue
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                self._hold(lines)
+                raise
+            self.written += len(lines)
+            self._bytes += len(data)
+            return
 
     def _keep_whole_lines(self, lines: list[bytes], written: int) -> int:
         """Cut off the line that the disk took a part of; give the number of lines that it took whole."""
@@ -177,7 +190,9 @@ class LedgerSink:
 
     def _current(self) -> int:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        if self._descriptor is not None and self._day == today and self._bytes < self._segment_bytes:
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
+            report_problem("farthing.sinks.ledger", "its file was removed while it was written; another one is begun")
+        elif self._descriptor is not None and self._day == today and self._bytes < self._segment_bytes:
             return self._descriptor
         self.close()
         make_private_folder(self.folder)
@@ -186,6 +201,7 @@ class LedgerSink:
         with suppress(OSError):
             lock_file(descriptor)
         self._descriptor, self._day, self._bytes, self._opened_at = descriptor, today, 0, time.monotonic()
+        self._path = path
         self._remove_old()
         return descriptor
 

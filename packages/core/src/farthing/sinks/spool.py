@@ -13,7 +13,6 @@ import errno
 import os
 import threading
 import time
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from uuid import uuid4
@@ -21,6 +20,7 @@ from uuid import uuid4
 from farthing.files import lock_file, make_private_folder, open_regular
 from farthing.guard import report_fault, report_problem
 from farthing.sinks.segments import (
+    FIRST_MAGIC,
     FRAME,
     HEADER,
     MAGIC,
@@ -28,8 +28,10 @@ from farthing.sinks.segments import (
     Kind,
     Record,
     Segment,
+    checksum,
     create_private,
     folder_bytes,
+    frames,
     remove,
     segments,
     write_all,
@@ -43,11 +45,12 @@ if TYPE_CHECKING:
 __all__ = ["Spool"]
 
 _RANKS: Final = {"structure": 0, "bills": 1, "metrics": 2}
-_MAX_REQUEST_BYTES: Final = 1 << 26
 _SEGMENT_BYTES: Final = 4 << 20
 _RESET_BYTES: Final = 64 << 10
 _QUARANTINE_BYTES: Final = 16 << 20
 _SCAN_SECONDS: Final = 10.0
+_STRANDED_SECONDS: Final = 3_600.0
+_DAY_SECONDS: Final = 86_400.0
 
 
 class Spool:
@@ -75,6 +78,7 @@ class Spool:
         self._made = 0
         self._foreign_bytes = 0
         self._scanned_at = float("-inf")
+        self._stranded: set[Path] = set()
 
     def append(self, kind: Kind, payload: bytes, count: int) -> Record:
         """Write a request.
@@ -116,6 +120,17 @@ class Spool:
                 self._remove(earlier)
         return record
 
+    def discard(self, kind: Kind) -> None:
+        """Forget the last request of a kind that `replace` wrote: a receiver took a newer one that no disk has.
+
+        Raises:
+            Nothing.
+        """
+        with self._lock:
+            earlier = self._active.pop(kind, None)
+            if earlier is not None:
+                self._remove(earlier)
+
     def read(self, record: Record) -> bytes | None:
         """Give the request of a record, or None where it is damaged or had to make room."""
         payload, segment = record.payload, record.segment
@@ -132,7 +147,8 @@ class Spool:
                 report_fault("farthing.sinks.spool.read", error, self._counters)
                 return None
         payload = frame[FRAME.size :]
-        if len(payload) == record.length and zlib.crc32(payload) == FRAME.unpack_from(frame)[2]:
+        whole = len(payload) == record.length
+        if whole and checksum(segment.magic, frame, payload) == FRAME.unpack_from(frame)[2]:
             return payload
         segment.damaged = True
         self._counters.add("exported", "spans:damaged", record.count)
@@ -156,14 +172,20 @@ class Spool:
                 report_fault("farthing.sinks.spool.ack", error, self._counters)
         return False
 
-    def adopt(self) -> list[Record]:
-        """Take over the oldest segment that a process left behind; give its requests in order."""
+    def adopt(self, kinds: tuple[Kind, ...] = ("bills", "structure")) -> list[Record]:
+        """Take over the oldest segment that a process left behind; give its requests in order.
+
+        Args:
+            kinds: Which of those for other receivers are named where nobody has sent them for long.
+        """
         with self._lock:
             for path, kind, tag in segments(self.folder):
                 if tag == self._tag and path not in self._own:
                     records = self._take_over(path, kind)
                     if records:
                         return records
+                elif tag != self._tag and kind in kinds:
+                    self._name_stranded(path)
         return []
 
     def keep_refused(self, record: Record, payload: bytes) -> None:
@@ -173,6 +195,7 @@ class Spool:
     def close(self) -> None:
         """Leave what nobody has taken to the next process."""
         with self._lock:
+            self._restore_removed()
             for segment in list(self._own.values()):
                 if segment.waiting:
                     self._release(segment)
@@ -193,12 +216,15 @@ class Spool:
         self._active.clear()
 
     def _append(self, record: Record, payload: bytes) -> None:
+        self._restore_removed()
         self._make_room(FRAME.size + len(payload))
         segment = self._active.get(record.kind)
         if segment is None or segment.descriptor is None or segment.size >= self._segment_bytes:
             segment = self._active[record.kind] = self._create(record.kind)
         descriptor = cast("int", segment.descriptor)
-        frame = FRAME.pack(MARKER, len(payload), zlib.crc32(payload), record.count, time.time_ns()) + payload
+        facts = (record.count, time.time_ns())
+        crc = checksum(segment.magic, FRAME.pack(MARKER, len(payload), 0, *facts), payload)
+        frame = FRAME.pack(MARKER, len(payload), crc, *facts) + payload
         try:
             write_all(descriptor, frame, segment.size)
         except OSError:
@@ -215,7 +241,13 @@ class Spool:
         self._made += 1
         name = f"{kind}-{self._tag}-{self._began_ns:020d}-{self._made:06d}-{os.getpid()}-{uuid4().hex[:8]}.spool"
         path = self.folder / name
-        hidden = self.folder / f".{name}"
+        descriptor = self._put_down(path, HEADER.pack(MAGIC, HEADER.size))
+        segment = self._own[path] = Segment(path, descriptor, kind, HEADER.size)
+        return segment
+
+    def _put_down(self, path: Path, data: bytes) -> int:
+        """Make a locked file with this in it, and give its descriptor."""
+        hidden = path.with_name(f".{path.name}")
         try:
             make_private_folder(self.folder)
             descriptor = create_private(hidden)
@@ -225,28 +257,40 @@ class Spool:
         try:
             with suppress(OSError):
                 lock_file(descriptor)  # where the file system knows no locks, nobody takes over either
-            write_all(descriptor, HEADER.pack(MAGIC, HEADER.size), 0)
+            write_all(descriptor, data, 0)
             hidden.rename(path)
         except OSError:
             os.close(descriptor)
             with suppress(OSError):
                 hidden.unlink()
             raise
-        segment = self._own[path] = Segment(path, descriptor, kind, HEADER.size)
-        return segment
+        return descriptor
+
+    def _restore_removed(self) -> None:
+        """Write down again what somebody removed from under us while nobody had taken it."""
+        for segment in list(self._own.values()):
+            descriptor = segment.descriptor
+            try:
+                if descriptor is None or os.fstat(descriptor).st_nlink:
+                    continue
+                report_problem("farthing.sinks.spool", "a segment was removed while it was written", self._counters)
+                segment.descriptor = self._put_down(segment.path, os.pread(descriptor, segment.size, 0))
+                os.close(descriptor)
+            except OSError as error:
+                report_fault("farthing.sinks.spool.restore", error, self._counters)
 
     def _advance(self, segment: Segment, offset: int) -> None:
         descriptor = cast("int", segment.descriptor)
         if segment.waiting:
-            write_all(descriptor, HEADER.pack(MAGIC, offset), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, offset), 0)
         elif segment is not self._active.get(segment.kind):
             self._remove(segment)
         elif segment.size >= _RESET_BYTES:
             os.ftruncate(descriptor, HEADER.size)
             segment.size = HEADER.size
-            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, segment.size), 0)
         else:
-            write_all(descriptor, HEADER.pack(MAGIC, segment.size), 0)
+            write_all(descriptor, HEADER.pack(segment.magic, segment.size), 0)
 
     def _remove(self, segment: Segment) -> None:
         try:
@@ -283,7 +327,7 @@ class Spool:
         for path, kind, _ in sorted(segments(self.folder), key=lambda found: (_RANKS[found[1]], found[0].name)):
             if excess <= 0:
                 break
-            excess -= self._give_up(path, kind, "room")
+            excess -= self._give_up(path, kind, "spool_max_megabytes is reached")
         self._foreign_bytes = max(0, folder_bytes(self.folder) - sum(s.size for s in self._own.values()))
 
     def _give_up(self, path: Path, kind: Kind, why: str) -> int:
@@ -296,10 +340,29 @@ class Spool:
             return 0
         segment.lost = True
         self._counters.add("exported", f"{_what(kind)}:lost", segment.waiting_spans or segment.waiting)
-        self._counters.last_error = f"farthing.sinks.spool: {kind} given up ({why}): {path.name}"
+        report_problem("farthing.sinks.spool", f"{kind} are lost: {why}", self._counters)
         size = segment.size
         self._remove(segment)
         return size
+
+    def _name_stranded(self, path: Path) -> None:
+        """Say once of a segment for another receiver or tenant that nobody has sent for long, and nobody holds."""
+        if path in self._stranded:
+            return
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime < _STRANDED_SECONDS:
+                return
+            descriptor = open_regular(path, os.O_RDWR)
+            try:
+                if not lock_file(descriptor):
+                    return
+            finally:
+                os.close(descriptor)
+            self._stranded.add(path)
+            self._counters.add("spool", "stranded")
+            report_problem(
+                "farthing.sinks.spool", "segments wait for a receiver that nobody exports to", self._counters
+            )
 
     def _take_over(self, path: Path, kind: Kind) -> list[Record]:
         try:
@@ -325,34 +388,43 @@ class Spool:
         self._own[path] = segment
         if not records:
             self._remove(segment)
-        elif time.time() - status.st_mtime > self._max_age_seconds:
-            self._give_up(path, kind, "age")
+        elif self._age_seconds(status.st_mtime) > self._max_age_seconds:
+            self._give_up(path, kind, "nobody took them for spool_max_age_hours")
             return []
         return records
+
+    def _age_seconds(self, written: float) -> float:
+        """Give the age of what was written at a time, counted from the last moment before this day that left a segment.
+
+        A clock that jumps ahead must not take the whole spool along: the same guard as that of the ledger's retention.
+        """
+        now = time.time()
+        if now - written <= self._max_age_seconds:
+            return now - written
+        times: list[float] = []
+        for path, _, _ in segments(self.folder):
+            with suppress(OSError):
+                times.append(path.lstat().st_mtime)
+        return max((moment for moment in times if moment < now - _DAY_SECONDS), default=now) - written
 
     def _index(self, segment: Segment) -> list[Record]:
         """Find the frames of a segment that no receiver has taken."""
         descriptor, size = cast("int", segment.descriptor), segment.size
-        head = os.pread(descriptor, HEADER.size, 0)
-        if len(head) < HEADER.size or not head.startswith(MAGIC):
+        data = os.pread(descriptor, size, 0)
+        if len(data) < HEADER.size or not data.startswith((MAGIC, FIRST_MAGIC)):
             segment.damaged = size > 0
             self._counters.add("spool", "damaged")
             return []
-        offset: int = HEADER.unpack(head)[1]
+        segment.magic = data[: len(MAGIC)]
+        found, verdict = frames(segment.magic, data, HEADER.unpack_from(data)[1])
+        segment.damaged = verdict == "damaged"
+        if verdict:
+            self._counters.add("spool", verdict)
         records: list[Record] = []
-        while offset + FRAME.size <= size:
-            marker, length, _, count, written_ns = FRAME.unpack(os.pread(descriptor, FRAME.size, offset))
-            if marker != MARKER or length > _MAX_REQUEST_BYTES:
-                segment.damaged = True
-                self._counters.add("spool", "damaged")
-                break
-            if offset + FRAME.size + length > size:
-                self._counters.add("spool", "torn")
-                break
+        for offset, length, count, written_ns in found:
             record = Record(segment.kind, count, None, length)
             record.segment, record.offset, record.written_ns = segment, offset, written_ns
             records.append(record)
-            offset += FRAME.size + length
         segment.waiting = len(records)
         segment.waiting_spans = sum(record.count for record in records)
         return records

@@ -69,6 +69,7 @@ class OtlpReceiver:
         retry_after: The Retry-After header of an answer that is not 200.
         location: The Location header of an answer that is not 200.
         delay_seconds: How long each answer takes.
+        answer: The body of every answer, and its content type.
         refuses: Says of a request whether it is answered with 400, as one that cannot be read.
     """
 
@@ -80,11 +81,13 @@ class OtlpReceiver:
         retry_after: str | None = None,
         location: str | None = None,
         delay_seconds: float = 0.0,
+        answer: tuple[bytes, str] = (b"", "application/x-protobuf"),
         refuses: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.status = status
         self.retry_after = retry_after
         self.delay_seconds = delay_seconds
+        self.answer = answer
         self.date: str | None = None
         """The Date header of answers; None is that of this machine's clock."""
         self.requests = 0
@@ -105,13 +108,15 @@ class OtlpReceiver:
                 if status == 200:  # noqa: PLR2004 - HTTP
                     receiver._keep(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 self.send_response(status)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", "0")
+                told, kind = receiver.answer
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(told)))
                 if receiver.retry_after is not None:
                     self.send_header("Retry-After", receiver.retry_after)
                 if location is not None and status != 200:  # noqa: PLR2004 - HTTP
                     self.send_header("Location", location)
                 self.end_headers()
+                self.wfile.write(told)
 
             def date_time_string(self, timestamp: float | None = None) -> str:
                 return receiver.date or super().date_time_string(timestamp)
