@@ -127,8 +127,10 @@ def _tool_call(plan: Plan, call: ToolCall, index: int) -> JSONObject:
     }
 
 
-def _finish_reason(plan: Plan) -> str:
-    return plan.reply.finish_reason or ("tool_calls" if plan.tool_calls else "stop")
+def _finish_reason(plan: Plan) -> str | None:
+    if plan.reply.finish_reason is not None:
+        return plan.reply.finish_reason or None
+    return "tool_calls" if plan.tool_calls else "stop"
 
 
 def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:

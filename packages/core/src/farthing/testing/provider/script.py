@@ -60,13 +60,13 @@ class Reply:
     Token counts are inclusive: `input_tokens` holds the cache reads, cache writes and audio; `output_tokens` holds
     reasoning and audio, for all choices together. Each wire then reports them the way its provider does.
     `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response
-    ("" names none, and the one asked for is billed).
+    ("" names none, and the one asked for is billed). `finish_reason` of "" leaves an OpenAI chat without one.
     `chunks` is how many pieces a stream cuts the text into. `tool_rounds=k` calls the first tool offered until the
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
-    `continuous_usage_stats`; `bare_message_delta` leaves only output_tokens in Anthropic's last usage, as
-    proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its choice, as some
-    servers do.
+    `continuous_usage_stats`, and of a Gemini stream; `bare_message_delta` leaves only output_tokens in Anthropic's
+    last usage, as proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its
+    choice, as some servers do. `first_output_tokens` is what Anthropic's stream begins its count with.
 
     Raises:
         ValueError: a negative count, or parts above their whole.
@@ -94,6 +94,7 @@ class Reply:
     usage_on_every_chunk: bool = False
     bare_message_delta: bool = False
     usage_on_finish: bool = False
+    first_output_tokens: int = 1
     tool_calls: Sequence[ToolCall] = ()
     tool_rounds: int = 0
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -133,6 +134,7 @@ _COUNTS = (
     "web_searches",
     "audio_seconds",
     "tool_rounds",
+    "first_output_tokens",
     "chunk_delay_seconds",
     "delay_seconds",
 )
