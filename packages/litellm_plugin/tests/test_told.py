@@ -74,3 +74,12 @@ def test_counts_that_are_texts(bench: Bench, mode: str) -> None:
     run(bench, mode, bench.openai(**WITH_USAGE))
     (call,) = bench.settled()
     assert counts(call) == (1000, 200)
+
+
+@pytest.mark.parametrize("first", ["auto", "default"])
+def test_the_last_tier_that_is_named_holds(bench: Bench, mode: str, first: str) -> None:
+    """A stream that begins with `auto`, which is no tier that is served, would be billed at twice of what it costs."""
+    bench.provider.script(Reply(service_tier="flex", first_service_tier=first))
+    run(bench, mode, bench.openai("gpt-5-mini", service_tier="flex", **WITH_USAGE))
+    (call,) = bench.settled()
+    assert (call.service_tier, call.cost.flags) == ("flex", ())

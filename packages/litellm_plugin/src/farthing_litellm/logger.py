@@ -211,7 +211,7 @@ class FarthingLogger(CustomLogger):
             first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
             told=attempt.told,
         )
-        if finish.service_tier is None:
+        if attempt.served_tier is not None:
             finish = finish._replace(service_tier=attempt.served_tier)
         if meter.estimating:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))

@@ -118,7 +118,6 @@ def _note(stream: Any, piece: Any) -> None:
     attempt = stream.logging_obj.model_call_details.get(STASH)
     if piece is None or meter is None or not isinstance(attempt, Attempt):
         return
-    if attempt.served_tier is None:
-        attempt.served_tier = extract.tier_of(piece)
+    attempt.served_tier = extract.tier_of(piece) or attempt.served_tier
     if meter.estimating:
         meter.received(attempt.key, extract.piece_bytes(piece))

@@ -179,8 +179,9 @@ def usage_was_withheld(kwargs: Kwargs, finish: Finish, told: Told | None) -> boo
 
 
 def tier_of(piece: Any) -> str | None:
-    """Read the service tier that a piece of a stream names."""
-    return as_text(get(piece, "service_tier"))
+    """Read the service tier that a piece of a stream names; `auto` is what was asked for, and none that is served."""
+    tier = as_text(get(piece, "service_tier"))
+    return None if tier == "auto" else tier
 
 
 def _is_free(operation: str, provider: str | None) -> bool:

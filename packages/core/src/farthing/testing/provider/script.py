@@ -66,7 +66,8 @@ class Reply:
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
     `continuous_usage_stats`, and of a Gemini stream; `bare_message_delta` leaves only output_tokens in Anthropic's
     last usage, as proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its
-    choice, as some servers do. `first_output_tokens` is what Anthropic's stream begins its count with.
+    choice, as some servers do. `first_output_tokens` is what Anthropic's stream begins its count with,
+    `first_service_tier` the tier that the first chunk of an OpenAI chat stream names instead of the one served.
 
     Raises:
         ValueError: a negative count, or parts above their whole.
@@ -84,6 +85,7 @@ class Reply:
     web_searches: int = 0
     audio_seconds: int = 60
     service_tier: str | None = None
+    first_service_tier: str | None = None
     response_model: str | None = None
     finish_reason: str | None = None
     chunks: int = 4
