@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def test_a_stream_that_ends_too_early(bench: Bench, mode: str, maker: str) -> No
         "anthropic": lambda: bench.anthropic(stream=True),
         "gemini": lambda: gemini(bench) | {"stream": True},
     }
-    run(bench, mode, asked[maker]())
+    with contextlib.suppress(lite.exceptions.MidStreamFallbackError):  # newer versions notice
+        run(bench, mode, asked[maker]())
     (call,) = bench.settled(unknown=1)
     assert (call.usage, call.cost.flags) == (None, ("usage-missing",))
 
@@ -63,8 +65,12 @@ def test_gemini_to_the_end(bench: Bench, mode: str, reply: Reply) -> None:
 def test_a_last_usage_without_a_finish_reason(bench: Bench, mode: str, on_finish: bool) -> None:
     """Some servers never say why they are done; what they tell once, and last, is the whole."""
     bench.provider.script(Reply(input_tokens=1000, output_tokens=200, finish_reason="", usage_on_finish=on_finish))
-    run(bench, mode, bench.openai(**WITH_USAGE))
-    bench.settled()
+    try:
+        run(bench, mode, bench.openai(**WITH_USAGE))
+    except lite.exceptions.MidStreamFallbackError:  # newer versions take it for broken, and fail
+        bench.settled(unknown=1)
+    else:
+        bench.settled()
 
 
 async def read_messages(bench: Bench) -> None:
