@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
 
 from farthing.testing import read_calls
-from farthing.testing.provider import FakeProvider
+from farthing.testing.provider import FakeProvider, Fault, Reply
 from proxy_bench import ROOT, running_proxy
 
 if TYPE_CHECKING:
@@ -191,3 +191,22 @@ def test_nothing_but_the_request_reaches_the_provider_and_no_content_the_ledger(
     written = b"".join(path.read_bytes() for path in proxy.folder.glob("*.jsonl"))
     for secret in (b"canary-prompt", b"sk-growth", b"sk-provider", b"sk-nobody"):
         assert secret not in written
+
+
+def test_a_message_that_was_cut_is_no_bill(tmp_path: Path) -> None:
+    """LiteLLM gives a `/v1/messages` stream that was cut a count of its own, or of the first tokens."""
+    reply = Reply(text="very many words " * 40, input_tokens=1000, output_tokens=400, first_output_tokens=3)
+    body = {"model": "claude-sonnet-4-5", "max_tokens": 500, "stream": True, "messages": CHAT["messages"]}
+    with (
+        FakeProvider() as provider,
+        running_proxy(tmp_path, configuration=ROOT / "tests" / "matrix" / "proxy", provider=provider) as url,
+    ):
+        gateway = Proxy(url, provider, tmp_path / "ledger")
+        for before, cut_with in enumerate(("end", "error")):
+            provider.script(Fault(cut_stream_after=2, cut_with=cut_with, reply=reply))
+            assert "message_delta" not in gateway.post("/v1/messages", body, key="sk-matrix").text
+            call = gateway.next_call(before)
+            assert (call.usage, call.cost.status) == (None, "unreported")
+        provider.script(reply)
+        assert "message_delta" in gateway.post("/v1/messages", body, key="sk-matrix").text
+        assert gateway.next_call(2).cost.amount_usd == provider.invoice.lines[-1].amount_usd

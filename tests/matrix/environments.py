@@ -40,7 +40,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="litellm-floor",
         packages=("litellm_plugin",),
-        requirements=("litellm==1.100.0", "fastapi", "tenacity", "google-auth"),
+        requirements=("litellm==1.100.0", "fastapi", "tenacity", "google-auth", "backoff", "orjson", "redis"),
         tests=_LITELLM_TESTS,
         shows="litellm",
         why="An older LiteLLM puts its own count of a stream where nothing tells it from the provider's word.",
@@ -48,7 +48,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="litellm-newest",
         packages=("litellm_plugin",),
-        requirements=("litellm", "fastapi", "tenacity", "orjson", "google-auth", "soundfile"),
+        requirements=("litellm", "fastapi", "tenacity", "orjson", "google-auth", "soundfile", "backoff", "redis"),
         tests=_LITELLM_TESTS,
         shows="litellm",
         why="Without CrewAI: from 1.101 on, LiteLLM cannot be imported whole beside the mcp 1.x that CrewAI pins.",

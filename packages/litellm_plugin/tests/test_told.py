@@ -98,3 +98,12 @@ def test_what_openrouter_charged_is_billed(
     assert (call.cost.reported_usd, call.cost.status) == (amount and Decimal(amount), "reported" if told else "priced")
     # 1,000 x 2.50 + 100 x 10.00 per million: what OpenRouter lists for gpt-4o
     assert call.cost.amount_usd == Decimal(amount or "0.0035")
+
+
+@pytest.mark.parametrize("first", ["auto", "default"])
+def test_the_last_tier_that_is_named_holds(bench: Bench, mode: str, first: str) -> None:
+    """A stream that begins with `auto`, which is no tier that is served, would be billed at twice of what it costs."""
+    bench.provider.script(Reply(service_tier="flex", first_service_tier=first))
+    run(bench, mode, bench.openai("gpt-5-mini", service_tier="flex", **WITH_USAGE))
+    (call,) = bench.settled()
+    assert (call.service_tier, call.cost.flags) == ("flex", ())

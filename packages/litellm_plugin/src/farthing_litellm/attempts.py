@@ -127,7 +127,7 @@ class Attempt(_Kept):
         self.ended_early = False
         """Whether it was ended before LiteLLM's own event, which is then no duplicate."""
         self.served_tier: str | None = None
-        """What a piece of a stream named: LiteLLM (seen with 1.100) leaves it out of the whole."""
+        """What the last piece that names one named: LiteLLM (seen with 1.100) leaves it out of the whole."""
         self.told: Told | None = None
         """What the chunks of a stream told of its usage; None where they are not understood."""
 

@@ -89,6 +89,8 @@ class FarthingLogger(CustomLogger):
         foreseeing.take_back(meter, kwargs)
         if kwargs.get(_NOT_SENT):
             return
+        if extract.is_handed_on(kwargs):
+            pieces.install_handed_on()
         mark, before = kwargs.get("api_call_start_time"), kwargs.get(STASH)
         if isinstance(before, Attempt) and mark is not None and before.mark is mark:
             attempt = before  # a second instance, or the same one in a second list
@@ -209,11 +211,11 @@ class FarthingLogger(CustomLogger):
             first_chunk=extract.first_chunk_ns(kwargs, attempt.started_ns, attempt.mark),
             told=attempt.told,
         )
-        if finish.service_tier is None:
+        if attempt.served_tier is not None:
             finish = finish._replace(service_tier=attempt.served_tier)
         if meter.estimating:
             finish = finish._replace(received_bytes=extract.answer_bytes(response))
-        if extract.usage_was_withheld(kwargs, finish):
+        if extract.usage_was_withheld(kwargs, finish, attempt.told):
             include_usage.tell_how(finish.provider, finish.response_model, kwargs)
         ends.end(meter, attempt, finish)
 

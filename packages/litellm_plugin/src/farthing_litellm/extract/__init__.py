@@ -14,12 +14,22 @@ from farthing_litellm.extract.answering import (
     tier_of,
     usage_was_withheld,
 )
-from farthing_litellm.extract.asking import Asked, asked, is_async, is_known, is_mock, operation_of, request_id, retries
+from farthing_litellm.extract.asking import (
+    Asked,
+    asked,
+    is_async,
+    is_handed_on,
+    is_known,
+    is_mock,
+    operation_of,
+    request_id,
+    retries,
+)
 from farthing_litellm.extract.failing import failed, is_refusal, was_sent
 from farthing_litellm.extract.moments import ended_ns, first_chunk_ns, started_ns
 from farthing_litellm.extract.sizes import answer_bytes, asked_bytes, piece_bytes
 from farthing_litellm.extract.tags import before_setup, is_proxied, trace_headers
-from farthing_litellm.extract.told import Told, hear
+from farthing_litellm.extract.told import Told, hear, hear_body, hear_gemini
 
 __all__ = [
     "Asked",
@@ -34,7 +44,10 @@ __all__ = [
     "failed",
     "first_chunk_ns",
     "hear",
+    "hear_body",
+    "hear_gemini",
     "is_async",
+    "is_handed_on",
     "is_known",
     "is_mock",
     "is_proxied",

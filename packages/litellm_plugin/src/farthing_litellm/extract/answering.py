@@ -53,7 +53,7 @@ def answered(
     shape, usage = _usage(operation, response, kwargs, provider)
     is_chat = is_list(get(response, "choices"))
     if is_chat:
-        usage = _as_told(kwargs, hidden, response, usage) if told is None else _as_heard(kwargs, usage, told)
+        usage = _as_told(kwargs, hidden, response, usage) if told is None else _as_heard(usage, told)
     if shape == "openrouter" and kwargs.get("stream") and not (is_chat and told is not None):
         shape = "litellm"  # with `include_cost_in_streaming_usage` the cost there is LiteLLM's own, and would be billed
     reply = get(response, "model")
@@ -138,7 +138,7 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
     told = as_counts(hidden.get("usage"))
     if told is not None and not counts_anything(told):
         return None
-    if usage.get("completion_tokens") == 0 or _was_cut(provider_of(kwargs), usage):
+    if usage.get("completion_tokens") == 0:
         return None
     if not is_ambiguous(kwargs, usage):
         return usage
@@ -147,22 +147,10 @@ def _as_told(kwargs: Kwargs, hidden: Kwargs, response: Any, usage: Units) -> Uni
     return None if is_own_count(kwargs, response, usage) else usage
 
 
-def _as_heard(kwargs: Kwargs, built: Units, told: Told) -> Units:
-    """Give the usage that the chunks of a stream told; None where they told none, or not how long the answer was."""
-    usage = told.instead_of(built)
-    if usage is None or not usage.get("completion_tokens") or _was_cut(provider_of(kwargs), usage):
-        return None
-    return usage
-
-
-def _was_cut(provider: str | None, usage: dict[str, object]) -> bool:
-    """Say whether Anthropic's stream ended before its last count: the details then still hold the one it began with."""
-    details = as_counts(usage.get("completion_tokens_details")) if provider == "anthropic" else None
-    text, whole = (details or {}).get("text_tokens"), usage.get("completion_tokens")
-    if not isinstance(text, int) or not isinstance(whole, int):
-        return False
-    reasoning = (details or {}).get("reasoning_tokens")
-    return text + (reasoning if isinstance(reasoning, int) else 0) < whole
+def _as_heard(built: Units, told: Told) -> Units:
+    """Give the usage that the chunks of a stream told; None where it was cut before they told how long it became."""
+    usage = told.instead_of(built) if told.is_whole else None
+    return usage if usage is not None and usage.get("completion_tokens") else None
 
 
 def must_recount(kwargs: Kwargs, response: Any) -> bool:
@@ -178,16 +166,19 @@ def _asked_for_usage(kwargs: Kwargs) -> bool:
     return bool(options.get("include_usage"))
 
 
-def usage_was_withheld(kwargs: Kwargs, finish: Finish) -> bool:
-    """Say whether a stream came without usage because nobody asked for it."""
+def usage_was_withheld(kwargs: Kwargs, finish: Finish, told: Told | None) -> bool:
+    """Say whether a stream came without usage because nobody asked for it, and not because it was cut."""
+    if told is not None and (told.is_anything or told.is_raw):
+        return False
     if not kwargs.get("stream") or counts_anything(dict(finish.usage) if finish.usage else None):
         return False
     return not _asked_for_usage(kwargs)
 
 
 def tier_of(piece: Any) -> str | None:
-    """Read the service tier that a piece of a stream names."""
-    return as_text(get(piece, "service_tier"))
+    """Read the service tier that a piece of a stream names; `auto` is what was asked for, and none that is served."""
+    tier = as_text(get(piece, "service_tier"))
+    return None if tier == "auto" else tier
 
 
 def _is_free(operation: str, provider: str | None) -> bool:

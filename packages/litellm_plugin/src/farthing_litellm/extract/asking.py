@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from farthing.policy import Policy
 
 
-__all__ = ["Asked", "asked", "is_async", "is_known", "is_mock", "operation_of", "request_id", "retries"]
+__all__ = [
+    "Asked",
+    "asked",
+    "is_async",
+    "is_handed_on",
+    "is_known",
+    "is_mock",
+    "operation_of",
+    "request_id",
+    "retries",
+]
 
 _OPERATIONS: Final = {
     "completion": "chat",
@@ -44,6 +54,9 @@ _OPERATIONS: Final = {
 
 
 _NAMES: Final = {f"{a}{name}": operation for name, operation in _OPERATIONS.items() for a in ("", "a")}
+
+
+_HANDED_ON: Final = frozenset({"anthropic_messages", "generate_content_stream", "agenerate_content_stream"})
 
 
 class Asked(NamedTuple):
@@ -119,6 +132,12 @@ def is_async(kwargs: Kwargs) -> bool:
     call_type = kwargs.get("call_type")
     name = getattr(call_type, "value", call_type)
     return isinstance(name, str) and name.startswith("a")
+
+
+def is_handed_on(kwargs: Kwargs) -> bool:
+    """Say whether LiteLLM hands a stream on in the provider's own events."""
+    call_type = kwargs.get("call_type")
+    return bool(kwargs.get("stream")) and getattr(call_type, "value", call_type) in _HANDED_ON
 
 
 def is_mock(kwargs: Kwargs) -> bool:

@@ -155,8 +155,9 @@ def _stop_reason(plan: Plan) -> str:
 def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:
     message = _message(plan, response_id)
     if not plan.reply.omit_usage:
-        # The count of output grows during the stream; the first event tells of the one token that exists by then.
-        message["usage"] = {**usage(plan), "output_tokens": min(1, plan.counts.output_tokens)}
+        # The count of output grows during the stream; the first event tells of the few tokens that exist by then.
+        first = min(plan.reply.first_output_tokens, plan.counts.output_tokens)
+        message["usage"] = {**usage(plan), "output_tokens": first}
     yield sse.named_frame("message_start", {"type": "message_start", "message": message})
     blocks = [*_search_blocks(plan), *_text_blocks(plan), *_tool_blocks(plan)]
     for index, block in enumerate(blocks):

@@ -135,7 +135,7 @@ def _response(plan: Plan, response_id: str, parts: list[JSON], *, is_last: bool)
                 candidate["groundingMetadata"] = {"webSearchQueries": ["example"] * plan.counts.web_searches}
         candidates.append(candidate)
     body: dict[str, JSON] = {"candidates": candidates, "modelVersion": plan.response_model, "responseId": response_id}
-    if is_last and not plan.reply.omit_usage:
+    if (is_last or plan.reply.usage_on_every_chunk) and not plan.reply.omit_usage:
         body["usageMetadata"] = usage(plan)
     elif not plan.reply.omit_usage:
         # Partial answers of Gemini already tell the prompt, and only the last one tells the candidates.

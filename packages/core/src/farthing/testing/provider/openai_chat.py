@@ -127,8 +127,10 @@ def _tool_call(plan: Plan, call: ToolCall, index: int) -> JSONObject:
     }
 
 
-def _finish_reason(plan: Plan) -> str:
-    return plan.reply.finish_reason or ("tool_calls" if plan.tool_calls else "stop")
+def _finish_reason(plan: Plan) -> str | None:
+    if plan.reply.finish_reason is not None:
+        return plan.reply.finish_reason or None
+    return "tool_calls" if plan.tool_calls else "stop"
 
 
 def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:
@@ -139,7 +141,9 @@ def _frames(plan: Plan, response_id: str) -> Iterator[Frame]:
     elif wants_usage:
         head["usage"] = None  # OpenAI sends a null usage on every chunk but the last when usage was asked for
     for index in range(plan.asked.choices):
-        yield _delta(head, index, {"role": "assistant", "content": "" if plan.text else None, "refusal": None})
+        first: JSONObject = {"service_tier": plan.reply.first_service_tier} if plan.reply.first_service_tier else {}
+        opening: JSONObject = {"role": "assistant", "content": "" if plan.text else None, "refusal": None}
+        yield _delta({**head, **first}, index, opening)
         for piece in sse.pieces(plan.text, count=plan.reply.chunks):
             yield _delta(head, index, {"content": piece}, content=True)
         for at, call in enumerate(plan.tool_calls):

@@ -60,15 +60,16 @@ class Reply:
     Token counts are inclusive: `input_tokens` holds the cache reads, cache writes and audio; `output_tokens` holds
     reasoning and audio, for all choices together. Each wire then reports them the way its provider does.
     `service_tier` is the tier served, in the provider's word; `response_model` the model named in the response
-    ("" names none, and the one asked for is billed).
+    ("" names none, and the one asked for is billed). `finish_reason` of "" leaves an OpenAI chat without one.
     `pages_read` is how many pages OpenAI's search tool opens or looks through, which is no search and not billed.
     `code_runs` is how often it runs code in one new container, which is billed.
     `chunks` is how many pieces a stream cuts the text into. `tool_rounds=k` calls the first tool offered until the
     conversation holds k tool results. `usage_extra` is merged into the usage object (`{"cost": 0.01}`).
     `usage_on_every_chunk` repeats the usage on each chunk of an OpenAI chat stream, as vLLM does with
-    `continuous_usage_stats`; `bare_message_delta` leaves only output_tokens in Anthropic's last usage, as
-    proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its choice, as some
-    servers do.
+    `continuous_usage_stats`, and of a Gemini stream; `bare_message_delta` leaves only output_tokens in Anthropic's
+    last usage, as proxies do. `usage_on_finish` puts an OpenAI chat stream's usage on the chunk that finishes its
+    choice, as some servers do. `first_output_tokens` is what Anthropic's stream begins its count with,
+    `first_service_tier` the tier that the first chunk of an OpenAI chat stream names instead of the one served.
 
     Raises:
         ValueError: a negative count, or parts above their whole.
@@ -88,6 +89,7 @@ class Reply:
     code_runs: int = 0
     audio_seconds: int = 60
     service_tier: str | None = None
+    first_service_tier: str | None = None
     response_model: str | None = None
     finish_reason: str | None = None
     chunks: int = 4
@@ -98,6 +100,7 @@ class Reply:
     usage_on_every_chunk: bool = False
     bare_message_delta: bool = False
     usage_on_finish: bool = False
+    first_output_tokens: int = 1
     tool_calls: Sequence[ToolCall] = ()
     tool_rounds: int = 0
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -139,6 +142,7 @@ _COUNTS = (
     "code_runs",
     "audio_seconds",
     "tool_rounds",
+    "first_output_tokens",
     "chunk_delay_seconds",
     "delay_seconds",
 )
