@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from asyncio import CancelledError
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -26,6 +27,7 @@ from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
 from farthing_langchain.lifetimes import asked_lifetime, with_lifetime
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
+from farthing_langchain.nesting import nesting
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 from farthing_langchain.repeating import Told
 
@@ -352,12 +354,26 @@ class FarthingHandler(BaseCallbackHandler):
         if meter.enforcing:
             meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
         lifetime = asked_lifetime(prompt, asked.params) if asked.provider == "anthropic" else None
-        place = Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told(), lifetime)
-        lineage.enter(run, place)
-        outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
-        is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
-        if is_inner:  # a model that calls another one: the inner one reaches the provider
-            CURRENT_CALL.set(outer)
+        shared = asked.params if asked.prompts > 1 and asked.params else None
+        lineage.enter(
+            run,
+            Place(
+                above.scope,
+                above.agent,
+                parent,
+                "model",
+                in_task=in_event_loop(),
+                task=watch(key),
+                tags=declared,
+                told=Told(),
+                cache_lifetime=lifetime,
+                shared=shared,
+                thread=get_ident(),
+            ),
+        )
+        stands = nesting(key, parent=parent, shared=shared, meter=meter)
+        if stands.above is not None:  # a model that calls another one: the inner one reaches the provider
+            CURRENT_CALL.set(stands.above)
         labelled = asked.attempt > 1 or above.name == _FALLBACKS
         earlier = lineage.take_failure(parent, expected=labelled or asked.in_agent, labelled=labelled)
         meter.start_call(
@@ -374,8 +390,9 @@ class FarthingHandler(BaseCallbackHandler):
             tier=asked.tier,
             attempt=asked.attempt if earlier is None else earlier.attempt + 1,
             operation_id=None if earlier is None else earlier.operation_id,
-            inner=is_inner,
+            inner=stands.above is not None,
             prompt_bytes=extract.prompt_size(prompt, asked.params) if meter.estimating and prompt else None,
+            together=stands.beside,
         )
         if asked.over_library:
             CURRENT_CALL.set(key)
@@ -399,5 +416,6 @@ def _merge_into_first(meter: Meter, key: tuple[str, int]) -> None:
 
     The first run of the batch carries the usage of all, and their failure; whose prompt cost what, no provider says.
     """
-    if meter.runs.take(key) is not None:
+    if meter.runs.get(key) is not None:
+        meter.withdraw_call(key)
         counters.add("duplicates", "batch")
