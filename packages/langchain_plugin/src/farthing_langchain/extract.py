@@ -344,13 +344,13 @@ def is_shared_bill(response: Any) -> bool:
     return output is not None and output.get("token_usage") == {}
 
 
-def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
+def failed(error: BaseException, ended_ns: int, *, in_batch: bool, handled: int | None = None) -> Finish:
     """Read the failure of a model call: a status or a class name, never a text.
 
     A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know, and
     neither can a batch of a plain LLM, which may have made requests before the one that failed.
     """
-    status = http_status(error, invented_in=_LITELLM)
+    status = http_status(error, invented_in=_LITELLM, handled=handled)
     if status is not None:
         billed = None if in_batch else False
         return Finish(
@@ -368,14 +368,14 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
     return Finish(
         ended_ns,
         outcome=outcome,
-        error_type=error_type(error, invented_in=_LITELLM),
+        error_type=error_type(error, invented_in=_LITELLM, handled=handled),
         usage=_usage_of_error(error),
         usage_shape="openai_chat",
         has_content=True,
     )
 
 
-def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
+def scope_outcome(error: BaseException, handled: int | None) -> tuple[Outcome, str | None]:
     """Say how a chain ended: a consumer or a canceller leaving is no error, and neither is a detour of LangGraph.
 
     Its interrupts and commands to a parent graph leave a node as exceptions of the family GraphBubbleUp.
@@ -385,7 +385,7 @@ def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
         return "abandoned", kind.__name__
     if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
         return "success", None
-    return "error", error_type(error, invented_in=_LITELLM)
+    return "error", error_type(error, invented_in=_LITELLM, handled=handled)
 
 
 def _usage_of_error(error: BaseException) -> Mapping[str, object] | None:

@@ -19,6 +19,7 @@ from typing_extensions import override
 from farthing.corroboration import wanted
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
+from farthing.failures import handled_now
 from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import expect_the_end, get_meter
@@ -134,7 +135,7 @@ class FarthingHandler(BaseCallbackHandler):
         lineage.lift_failure(run, lineage.get(run).parent)
         place = lineage.leave(run)
         if place is not None and place.kind == "scope" and meter is not None:
-            outcome, kind = extract.scope_outcome(error)
+            outcome, kind = extract.scope_outcome(error, place.handled)
             meter.finish_scope((_FRAMEWORK, run), outcome=outcome, error_type=kind)
 
     @override
@@ -288,7 +289,9 @@ class FarthingHandler(BaseCallbackHandler):
         if place is not None and (run := meter.runs.get(key)) is not None:
             lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt))
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
-        meter.finish_call(key, extract.failed(error, time.time_ns(), in_batch=member is not None), started=late)
+        handled = None if place is None else place.handled
+        finish = extract.failed(error, time.time_ns(), in_batch=member is not None, handled=handled)
+        meter.finish_call(key, finish, started=late)
 
     # What several events share.
 
@@ -307,7 +310,7 @@ class FarthingHandler(BaseCallbackHandler):
             above = lineage.get(parent)
             tags = {**above.tags, **self._agents.get(agent or "", {}), **extract.tags_of(metadata, labels)}
             scope = self._open_scope(meter, run, above=above.scope, kind=kind, name=name, tags=tags)
-            lineage.enter(run, Place(scope, agent, parent, "scope", name))
+            lineage.enter(run, Place(scope, agent, parent, "scope", name, handled=handled_now()))
 
     def _below_node(self, node: object, above: Place) -> Mapping[str, object]:
         """Give the declared tags in force below a node that stands below a place."""
@@ -369,6 +372,7 @@ class FarthingHandler(BaseCallbackHandler):
                 cache_lifetime=lifetime,
                 shared=shared,
                 thread=get_ident(),
+                handled=handled_now(),
             ),
         )
         stands = nesting(key, parent=parent, shared=shared, meter=meter)

@@ -59,6 +59,8 @@ class Place(NamedTuple):
     """The task that a model call began in."""
     thread: int = 0
     """The thread that it began in."""
+    handled: int | None = None
+    """What was being handled when a scope or a model call began, see `farthing.failures.handled_now`."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")
