@@ -19,6 +19,7 @@ from farthing.failures import error_type, http_status
 from farthing.meter import Finish
 from farthing.providers import known_provider
 from farthing.usage.raw import collapse_text
+from farthing_langchain import gemini
 from farthing_langchain.versions import converse_leaves_the_cache_out
 
 if TYPE_CHECKING:
@@ -262,13 +263,18 @@ def _usage(
     for name in ("input_token_details", "output_token_details"):
         if details := plain.get(name):
             plain[name] = dict(details)
+    if metadata.get("model_provider") == gemini.PROVIDER:
+        plain = gemini.with_tool_prompt(plain)
     if _leaves_the_cache_out(metadata):
         into: Mapping[str, Any] = plain.get("input_token_details") or NOTHING
         plain["input_tokens"] += (into.get("cache_read") or 0) + (into.get("cache_creation") or 0)
+    calls: list[dict[str, str]] = []
     if type(message.content) is not str or message.additional_kwargs:
-        calls = [{"type": kind} for kind in _search_calls(message)]
-        if calls:
-            return {"usage_metadata": plain, "output": calls}, "langchain", cached
+        calls += [{"type": kind} for kind in _search_calls(message)]
+    if "grounding_metadata" in metadata:
+        calls += [{"type": "web_search_call"}] * gemini.searches(metadata)
+    if calls:
+        return {"usage_metadata": plain, "output": calls}, "langchain", cached
     return plain, "langchain", cached
 
 
