@@ -370,6 +370,24 @@ def test_length_refused_after_it_was_paid(provider: FakeProvider, openai: MakeMo
     assert call.cost.status == "priced"
 
 
+def test_who_answered_what_was_refused_for_its_length(
+    provider: FakeProvider, openai: MakeModel, settle: Settle
+) -> None:
+    """The exception keeps the whole reply: by the model and the tier that were asked for another price would stand."""
+    model = openai("o3", service_tier="flex").with_structured_output({"title": "a", "type": "object", "properties": {}})
+    provider.script(Reply(finish_reason="length", service_tier="default"))
+    with pytest.raises(Exception, match="ength"):
+        model.invoke("hi", config())
+    provider.script(Reply(finish_reason="length", response_model="gpt-4o-mini-2024-07-18"))
+    with pytest.raises(Exception, match="ength"):
+        openai().with_structured_output({"title": "a", "type": "object", "properties": {}}).invoke("hi", config())
+    standard, dated = settle()
+    assert (standard.service_tier, standard.cost.flags) == ("default", ())
+    assert dated.response_model == "gpt-4o-mini-2024-07-18"
+    assert dated.response_id
+    assert dated.finish_reason == "length"
+
+
 def test_completion_batch_refused(provider: FakeProvider, settle: Settle) -> None:
     """A refused batch of a plain LLM is one unknown: some of its prompts may have been paid for before."""
     provider.script(Fault(status=400))

@@ -350,15 +350,21 @@ def is_shared_bill(response: Any) -> bool:
     return output is not None and output.get("token_usage") == {}
 
 
-def failed(error: BaseException, ended_ns: int, *, in_batch: bool, handled: int | None = None) -> Finish:
+def failed(error: BaseException, ended_ns: int, *, uncertain: bool, handled: int | None = None) -> Finish:
     """Read the failure of a model call: a status or a class name, never a text.
 
-    A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know, and
-    neither can a batch of a plain LLM, which may have made requests before the one that failed.
+    A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know.
+
+    Args:
+        error: What was raised.
+        ended_ns: Nanoseconds since the epoch.
+        uncertain: Whether a status proves nothing: the answer had begun, so that the status is a word inside it, or a
+            batch of a plain LLM may have made requests before the one that failed.
+        handled: As for `farthing.failures.causes`.
     """
     status = http_status(error, invented_in=_LITELLM, handled=handled)
     if status is not None:
-        billed = None if in_batch else False
+        billed = None if uncertain else False
         return Finish(
             ended_ns,
             outcome="error",
@@ -371,13 +377,19 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool, handled: int 
         outcome = "abandoned"
     elif isinstance(error, CancelledError):
         outcome = "cancelled"
+    # A reply that was paid for and then refused: openai's LengthFinishReasonError keeps it.
+    refused: Any = getattr(error, "completion", None)
     return Finish(
         ended_ns,
         outcome=outcome,
         error_type=error_type(error, invented_in=_LITELLM, handled=handled),
-        usage=_usage_of_error(error),
+        usage=_mapping(getattr(refused, "usage", None)),
         usage_shape="openai_chat",
         has_content=True,
+        response_model=_text(getattr(refused, "model", None)),
+        response_id=_text(getattr(refused, "id", None)),
+        service_tier=_text(getattr(refused, "service_tier", None)),
+        finish_reason="length" if refused is not None else None,
     )
 
 
@@ -392,12 +404,6 @@ def scope_outcome(error: BaseException, handled: int | None) -> tuple[Outcome, s
     if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
         return "success", None
     return "error", error_type(error, invented_in=_LITELLM, handled=handled)
-
-
-def _usage_of_error(error: BaseException) -> Mapping[str, object] | None:
-    """Give the usage of a reply that was paid for and then refused: openai's LengthFinishReasonError keeps it."""
-    completion: Any = getattr(error, "completion", None)
-    return _mapping(getattr(completion, "usage", None))
 
 
 def _response_id(message: Any, metadata: Mapping[str, Any], output: Mapping[str, Any]) -> str | None:

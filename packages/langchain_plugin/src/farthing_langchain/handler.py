@@ -286,11 +286,13 @@ class FarthingHandler(BaseCallbackHandler):
         if member == "follower":
             _merge_into_first(meter, key)
             return
-        if place is not None and (run := meter.runs.get(key)) is not None:
+        run = meter.runs.get(key)
+        if place is not None and run is not None:
             lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt))
+        began = run is not None and run.first_chunk_ns is not None
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
         handled = None if place is None else place.handled
-        finish = extract.failed(error, time.time_ns(), in_batch=member is not None, handled=handled)
+        finish = extract.failed(error, time.time_ns(), uncertain=began or member is not None, handled=handled)
         meter.finish_call(key, finish, started=late)
 
     # What several events share.
