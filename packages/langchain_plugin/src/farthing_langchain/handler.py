@@ -265,6 +265,8 @@ class FarthingHandler(BaseCallbackHandler):
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
             if finish.usage is None and run.first_chunk_ns is not None:
                 include_usage.tell_how(run.provider, run.model)
+        if place is not None and place.told is not None and place.told.cut(finish):
+            finish = finish._replace(usage=None)
         meter.finish_call(key, finish, started=late)
 
     @override
@@ -370,7 +372,7 @@ class FarthingHandler(BaseCallbackHandler):
                 in_task=in_event_loop(),
                 task=watch(key),
                 tags=declared,
-                told=Told(),
+                told=Told(asked.provider),
                 cache_lifetime=lifetime,
                 shared=shared,
                 thread=get_ident(),
