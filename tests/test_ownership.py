@@ -16,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_litellm import ChatLiteLLM
 from litellm.caching.caching import Cache
 from opentelemetry.sdk.metrics import MeterProvider
@@ -25,7 +28,7 @@ import farthing
 from farthing import runs, setup
 from farthing.runs import Finish
 from farthing.testing import Captured, capture
-from farthing.testing.provider import FakeProvider, Fault
+from farthing.testing.provider import FakeProvider, Fault, Reply
 from farthing_crewai import FarthingListener
 from farthing_langchain import FarthingHandler
 from farthing_litellm import FarthingLogger
@@ -143,6 +146,86 @@ def test_hit_of_langchains_cache_above_litellm(provider: FakeProvider, captured:
             model.invoke(SECRET, config=config)  # pyright: ignore[reportArgumentType]
         farthing.flush()
     assert_hit(settled(provider, captured), framework="langchain")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_conversations_begun_together_above_litellm(provider: FakeProvider, captured: Captured, mode: str) -> None:
+    """LangChain begins all conversations of generate() before LiteLLM sees one: each is billed once, by LiteLLM."""
+    Lite.callbacks = [FarthingLogger(feature="gateway")]
+    asked = [[HumanMessage(word)] for word in ("one", "two", "three")]
+    model, handlers = lite_model(provider), [FarthingHandler(feature="chatbot")]
+
+    async def together() -> None:
+        await model.agenerate(asked, callbacks=handlers)  # pyright: ignore[reportArgumentType]
+        await farthing.aflush()
+
+    if mode == "sync":
+        model.generate(asked, callbacks=handlers)  # pyright: ignore[reportArgumentType]
+    else:
+        asyncio.run(together())
+    calls = settled(provider, captured)
+    assert [(call.framework, call.attribution.feature, call.attempt) for call in calls] == [
+        ("litellm", "chatbot", 1)
+    ] * 3
+    assert len({call.operation_id for call in calls}) == 3
+
+
+def test_calls_after_one_that_timed_out(provider: FakeProvider, captured: Captured) -> None:
+    """A call that asyncio.timeout() ended has no event: those that follow in its task are no attempts of it."""
+    Lite.callbacks = [FarthingLogger(feature="gateway")]
+    provider.script(Reply(delay_seconds=0.8), when=lambda request: b"slow" in request.body)
+    model, config = lite_model(provider), {"callbacks": [FarthingHandler(feature="chatbot")]}
+    given: Any = {"api_base": provider.openai_url, "api_key": "sk"}
+
+    async def one_after_the_other() -> None:
+        with farthing.attribute(tenant="slow"), pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.4):
+                await model.ainvoke("slow", config=config)  # pyright: ignore[reportArgumentType]
+        with farthing.attribute(tenant="direct"):
+            await Lite.acompletion("openai/gpt-4o-mini", [{"role": "user", "content": "hi"}], **given)
+        with farthing.attribute(tenant="next"):
+            await model.ainvoke("hi", config=config)  # pyright: ignore[reportArgumentType]
+        await farthing.aflush()
+
+    model.invoke("warm up", config=config)  # pyright: ignore[reportArgumentType]
+    asyncio.run(one_after_the_other())
+    gc.collect()
+    assert provider.settle()
+    calls = captured.calls
+    assert sorted((call.attribution.tenant or "", call.attempt, call.cost.status) for call in calls) == [
+        ("", 1, "priced"),
+        ("direct", 1, "priced"),
+        ("next", 1, "priced"),
+        ("slow", 1, "unreported"),
+    ]
+    assert len({call.operation_id for call in calls}) == 4
+    by_tenant = {call.attribution.tenant: call for call in calls}
+    assert by_tenant["direct"].attribution.feature == "gateway"
+
+
+def test_embedding_inside_a_model_of_ones_own(provider: FakeProvider, captured: Captured) -> None:
+    """A chat model that asks LiteLLM for an embedding first still has a bill of its own."""
+    Lite.callbacks = [FarthingLogger(feature="gateway")]
+
+    class House(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "openai"
+
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            given: Any = {"api_base": provider.openai_url, "api_key": "sk"}
+            Lite.embedding("openai/text-embedding-3-small", input=["x"], **given)
+            usage: Any = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
+            message = AIMessage("hi", usage_metadata=usage, response_metadata={"model_name": "gpt-4o"})
+            return ChatResult(generations=[ChatGeneration(message=message)])
+
+    House().invoke("hi", config={"callbacks": [FarthingHandler(feature="chatbot")]})
+    calls = captured.calls
+    assert sorted((call.framework, call.operation, call.attempt) for call in calls) == [
+        ("langchain", "chat", 1),
+        ("litellm", "embeddings", 1),
+    ]
+    assert len({call.operation_id for call in calls}) == 2
 
 
 def test_cache_in_use_changes_nothing_else(provider: FakeProvider, captured: Captured) -> None:

@@ -223,6 +223,84 @@ def test_an_inner_layer_that_never_reports_is_billed_with_what_the_outer_saw(cap
     assert len(captured.calls) == 1
 
 
+def test_what_an_answer_needed_is_not_the_answer(captured: Captured) -> None:
+    """A model of one's own that looks into an index first would lose its own bill to the embedding's."""
+    start("outer", framework="langchain")
+    token = runs.CURRENT_CALL.set("outer")
+    start("embedding", inner=True, operation="embeddings", model="text-embedding-3-small")
+    runs.CURRENT_CALL.reset(token)
+    finish("outer")
+    finish("embedding", usage={"prompt_tokens": 1000, "total_tokens": 1000})
+    calls = captured.calls
+    assert sorted((call.operation, call.attempt, call.cost.status) for call in calls) == [
+        ("chat", 1, "priced"),
+        ("embeddings", 1, "priced"),
+    ]
+    assert len({call.operation_id for call in calls}) == 2
+
+
+def test_an_outer_call_is_billed_where_nothing_below_was(captured: Captured) -> None:
+    """A run below that somebody took away without an end told nothing: the call above it would be lost."""
+    start("outer", framework="langchain")
+    token = runs.CURRENT_CALL.set("outer")
+    start("inner", inner=True)
+    runs.CURRENT_CALL.reset(token)
+    meter().runs.take("inner")
+    finish("outer")
+    (call,) = captured.calls
+    assert (call.framework, call.cost.amount_usd) == ("langchain", COST)
+    assert captured.health.duplicates == 0
+
+
+@pytest.mark.parametrize("reported", [0, 1, 3])
+def test_calls_begun_together_share_what_is_begun_below(captured: Captured, reported: int) -> None:
+    """Who of them asks below, nobody says: all are told by what is, each by its own where some is not reported."""
+    for number in range(3):
+        start(("outer", number), framework="langchain", together=("outer", 0) if number else None)
+    token = runs.CURRENT_CALL.set(("outer", 2))
+    for number in range(3):
+        start(("inner", number), inner=True)
+    runs.CURRENT_CALL.reset(token)
+    for number in range(reported):
+        finish(("inner", number))
+    for number in range(3):
+        finish(("outer", number), usage={"prompt_tokens": 1000 + number, "completion_tokens": 200})
+    calls = captured.calls
+    assert [call.framework for call in calls] == ["litellm"] * 3
+    told = [None if call.usage is None else call.usage.input_tokens for call in calls]
+    assert told == [1000] * reported + [1000 + number for number in range(reported, 3)]
+    assert len({call.operation_id for call in calls}) == 3
+    assert {call.attempt for call in calls} == {1}
+    assert captured.health.duplicates == 3
+
+
+def test_calls_begun_together_over_nothing(captured: Captured) -> None:
+    """Without a layer below each is its own bill, and one that a cache answered costs nothing."""
+    for number in range(3):
+        start(("outer", number), framework="langchain", together=("outer", 0) if number else None)
+    for number in range(3):
+        finish(("outer", number), cache_hit=number == 1)
+    assert [call.cost.status for call in captured.calls] == ["priced", "cache_hit", "priced"]
+
+
+def test_a_hit_beside_calls_of_a_layer_below(captured: Captured) -> None:
+    """A cache above that answered one of three leaves two to the layer below, and a hit of its own."""
+    for number in range(3):
+        start(("outer", number), framework="langchain", together=("outer", 0) if number else None)
+    token = runs.CURRENT_CALL.set(("outer", 2))
+    for number in range(2):
+        start(("inner", number), inner=True)
+        finish(("inner", number))
+    runs.CURRENT_CALL.reset(token)
+    for number in range(3):
+        finish(("outer", number), cache_hit=number == 0)
+    assert sorted((call.framework, call.cost.status) for call in captured.calls) == [
+        ("langchain", "cache_hit"),
+        ("litellm", "priced"),
+        ("litellm", "priced"),
+    ]
+
+
 def test_an_outer_call_that_is_over_owns_nothing(captured: Captured) -> None:
     """The contextvar stays set after an async call; a later direct call must be billed as itself."""
     start("outer", framework="langchain")

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_openai import OpenAI
 from pydantic import BaseModel
 
-from farthing.testing.provider import FakeProvider, Reply
+from farthing.testing.provider import FakeProvider, Fault, Reply
 from farthing_langchain import FarthingHandler, include_usage
 
 if TYPE_CHECKING:
@@ -99,6 +99,18 @@ def test_stream_without_usage(openai: MakeModel, settle: Settle, caplog: pytest.
     call = settle(unknown=2)[0]
     assert call.cost.flags == ("usage-missing",)
     assert call.response_model == "gpt-4o-2024-08-06"
+
+
+def test_stream_of_anthropic_without_usage(
+    provider: FakeProvider, anthropic: MakeModel, settle: Settle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anthropic tells its usage unasked: to ask for it would mend nothing."""
+    include_usage.forget_told()
+    provider.script(Fault(cut_stream_after=2, cut_with="end"))
+    assert list(anthropic().stream("hi", config()))
+    settle(unknown=1)
+    assert "the stream was cut" in caplog.text
+    assert "ChatOpenAI" not in caplog.text
 
 
 def test_missing_usage(provider: FakeProvider, openai: MakeModel, settle: Settle) -> None:

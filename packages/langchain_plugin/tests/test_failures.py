@@ -14,6 +14,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import OpenAI
+from openai import RateLimitError
 
 import farthing
 from farthing.testing import read_calls
@@ -71,6 +72,33 @@ def test_timeout(provider: FakeProvider, openai: MakeModel, settle: Settle) -> N
         openai(timeout=0.1).invoke("hi", config())
     (call,) = settle(unknown=1)
     assert call.error_type in {"OpenAITimeoutError", "APITimeoutError"}  # as above
+
+
+@pytest.mark.parametrize("way", ["sync", "async", "chain"])
+async def test_timeout_while_a_refusal_is_handled(
+    provider: FakeProvider, openai: MakeModel, settle: Settle, way: str
+) -> None:
+    """What an application handles when it asks again is no refusal of what it asks then: that may be on the bill."""
+    provider.script(Fault(status=429), model="gpt-4o-mini")
+    provider.script(Reply(delay_seconds=0.5), model="gpt-4o")
+    first, second = openai("gpt-4o-mini"), openai(timeout=0.1)
+
+    async def asked() -> None:
+        try:
+            first.invoke("hi", config())
+        except RateLimitError:
+            if way == "async":
+                await second.ainvoke("hi", config())
+            elif way == "sync":
+                second.invoke("hi", config())
+            else:
+                (PROMPT | second).invoke({"x": "hi"}, config())
+
+    with pytest.raises(Exception, match="imed out"):
+        await asked()
+    refused, timed_out = settle(unknown=1)
+    assert (refused.cost.status, refused.error_type) == ("not_billed", "429")
+    assert (timed_out.cost.status, timed_out.error_type) == ("unreported", "OpenAITimeoutError")
 
 
 @pytest.mark.parametrize("cut_with", ["disconnect", "end", "error"])
@@ -340,6 +368,24 @@ def test_length_refused_after_it_was_paid(provider: FakeProvider, openai: MakeMo
         model.invoke("hi", config())
     (call,) = settle()
     assert call.cost.status == "priced"
+
+
+def test_who_answered_what_was_refused_for_its_length(
+    provider: FakeProvider, openai: MakeModel, settle: Settle
+) -> None:
+    """The exception keeps the whole reply: by the model and the tier that were asked for another price would stand."""
+    model = openai("o3", service_tier="flex").with_structured_output({"title": "a", "type": "object", "properties": {}})
+    provider.script(Reply(finish_reason="length", service_tier="default"))
+    with pytest.raises(Exception, match="ength"):
+        model.invoke("hi", config())
+    provider.script(Reply(finish_reason="length", response_model="gpt-4o-mini-2024-07-18"))
+    with pytest.raises(Exception, match="ength"):
+        openai().with_structured_output({"title": "a", "type": "object", "properties": {}}).invoke("hi", config())
+    standard, dated = settle()
+    assert (standard.service_tier, standard.cost.flags) == ("default", ())
+    assert dated.response_model == "gpt-4o-mini-2024-07-18"
+    assert dated.response_id
+    assert dated.finish_reason == "length"
 
 
 def test_completion_batch_refused(provider: FakeProvider, settle: Settle) -> None:

@@ -107,6 +107,27 @@ def test_gemini(provider: FakeProvider, settle: Settle) -> None:
     assert (first.provider, second.streaming) == ("gcp.gemini", True)
 
 
+def test_gemini_tool_prompt(provider: FakeProvider, captured: Captured) -> None:
+    """What Gemini's own tools put into the prompt is billed as input, and only its total has it in LangChain."""
+    told: Any = {"toolUsePromptTokenCount": 3000, "totalTokenCount": 3110}
+    provider.script(Reply(input_tokens=100, output_tokens=10, usage_extra=told))
+    gemini(provider).invoke("hi", config())
+    provider.script(Reply(input_tokens=100, output_tokens=10, usage_extra=told))
+    assert list(gemini(provider).stream("hi", config()))
+    for call in captured.calls:
+        assert call.usage is not None
+        assert (call.usage.input_tokens, call.usage.input_tool_tokens, call.usage.output_tokens) == (3100, 3000, 10)
+
+
+def test_gemini_grounding(provider: FakeProvider, settle: Settle) -> None:
+    """A prompt that was grounded in a search costs beside its tokens, once however many searches it took."""
+    provider.script(Reply(web_searches=2))
+    gemini(provider, "gemini-2.5-flash").invoke("hi", config())
+    provider.script(Reply(web_searches=1))
+    assert list(gemini(provider, "gemini-2.5-flash").stream("hi", config()))
+    assert [call.usage.web_searches for call in settle() if call.usage] == [1, 1]
+
+
 def test_gemini_error(provider: FakeProvider, settle: Settle) -> None:
     """google-genai's exceptions carry the status as `code`, below LangChain's own."""
     provider.script(Fault(status=400))

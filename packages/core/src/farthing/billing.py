@@ -174,7 +174,7 @@ class Billing:
         """Decide which layer bills a call, waiting where the other layer has not spoken yet."""
         if "gateway" in run.details and self._rules.policy.document.gateway.bills:
             self._counters.add("duplicates", "gateway")
-        elif run.inner:
+        elif _answers_below(run) and not (run.finish is not None and run.finish.cache_hit):
             if _is_told_below(run):
                 self._counters.add("duplicates", "layer")
                 return
@@ -189,15 +189,16 @@ class Billing:
 
         Where the inner layer took back all that it had begun, the outer one is alone and bills itself.
         """
-        begun = tuple(outer.inner)
-        if not begun:
-            yield from self._billed(outer)
-            return
-        self._counters.add("duplicates", "layer")
-        for inner in begun:
+        begun = _answers_below(outer)
+        for place, inner in enumerate(begun):
             if inner.finish is None and self._runs.take(inner.key) is not None:
-                inner.finish = outer.finish
+                paired = outer.together[place] if len(outer.together) == len(begun) else outer
+                inner.finish = paired.finish or outer.finish
                 yield from self._settle(inner)  # it may itself have begun a layer that told all
+        if any(inner.finish is not None for inner in begun):
+            self._counters.add("duplicates", "layer")
+        else:
+            yield from self._billed(outer)
 
     def _open_scope(self, run: Run) -> None:
         run.name = _text(run.name) or ""
@@ -401,8 +402,12 @@ def _is_linked(run: Run) -> bool:
     return run.outer is not None
 
 
+def _answers_below(run: Run) -> list[Run]:
+    return [inner for inner in run.inner if inner.answers]
+
+
 def _is_told_below(run: Run) -> bool:
-    return all(inner.finish is not None for inner in run.inner)
+    return all(inner.finish is not None for inner in _answers_below(run))
 
 
 def _spanned_parent(run: Run) -> Run | None:

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from farthing import context as attribution_context
 from farthing.context import NOTHING
 from farthing.guard import guarded
-from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_probes
+from farthing.runs import CURRENT_CALL, Finish, Run, RunMap, outer_checks, outer_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -126,6 +126,16 @@ class Meter:
         """
         return Asking(tags, attribution_context.current(), handler_tags, parent if outer is None else outer, None)
 
+    def calling(self) -> Run | None:
+        """Give the open call of an outer layer that asks in this context.
+
+        Raises:
+            Nothing.
+        """
+        key = CURRENT_CALL.get()
+        run = None if key is None else self.runs.get(key)
+        return run if run is None or all(check(run.key) for check in outer_checks) else None
+
     @guarded
     def start_call(
         self,
@@ -151,6 +161,7 @@ class Meter:
         context: Context | None = None,
         prompt_bytes: int | None = None,
         tentative: bool = False,
+        together: Hashable | None = None,
     ) -> None:
         """Begin one provider attempt.
 
@@ -176,6 +187,7 @@ class Meter:
             context: The OpenTelemetry context of the caller; None is the one in force here.
             prompt_bytes: The size of what is asked, where estimates are wanted.
             tentative: Whether it may turn out to be no call: see `describe_call` and `withdraw_call`.
+            together: The key of an open call that began with this one in one context, before either was made.
 
         Raises:
             Nothing.
@@ -206,7 +218,9 @@ class Meter:
             prompt_bytes=prompt_bytes,
         )
         run.tentative = tentative
-        self._open(run, inner=inner)
+        other = None if together is None else self.runs.get(together)
+        if self._open(run, inner=inner) and other is not None:
+            run.join(other)
 
     @guarded
     def describe_call(
@@ -393,9 +407,8 @@ class Meter:
 
     def _link_outer(self, run: Run) -> None:
         """Find the outer layer's open call that this one serves, if any."""
-        key = CURRENT_CALL.get()
-        if key is not None and (outer := self.runs.get(key)) is not None:
-            run.outer_key = key
+        if (outer := self.calling()) is not None:
+            run.outer_key = outer.key
             _link(run, outer)
             return
         for probe in outer_probes:
@@ -437,10 +450,16 @@ class Meter:
 
 
 def _link(run: Run, outer: Run) -> None:
-    earlier = tuple(outer.inner)
+    earlier = [other for other in outer.inner if other.answers]
     outer.inner.append(run)
     run.outer = outer
     run.parent = outer.parent
+    if not run.answers:
+        return  # what the answer needed is no attempt at it
+    if len(earlier) < len(outer.together):  # the first ones are one for each of those that began together
+        served = outer.together[len(earlier)]
+        run.operation_id, run.attempt = served.operation_id, served.attempt
+        return
     if any(before.finish is not None and before.finish.outcome == "success" for before in earlier):
         return  # the outer call goes on after an answer: another step, and no other attempt
     run.operation_id = outer.operation_id  # the outer one may itself be an attempt of a framework's retry

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from farthing.envelope import Outcome
     from farthing.sinks.spans import OpenSpan
 
-__all__ = ["CURRENT_CALL", "Finish", "Run", "RunMap", "new_id", "outer_probes"]
+__all__ = ["CURRENT_CALL", "Finish", "Run", "RunMap", "new_id", "outer_checks", "outer_probes"]
 
 _STEP_NS: Final = 1_000_000_000
 """What the clock was set by is a step from here on; below it is slewing, which a duration may bear."""
@@ -34,7 +34,15 @@ CURRENT_CALL: ContextVar[Hashable | None] = ContextVar("farthing_call", default=
 outer_probes: list[Callable[[], Hashable | None]] = []
 """Functions of plugins whose framework names its open model call somewhere else than in CURRENT_CALL."""
 
+outer_checks: list[Callable[[Hashable], bool]] = []
+"""Functions of plugins that say whether the open call of a key still asks here: it may have died without an event."""
+
 RunKind = Literal["call", "scope"]
+
+_BESIDE_AN_ANSWER: Final = frozenset(
+    {"embeddings", "image_generation", "moderation", "ocr", "rerank", "speech", "transcription"}
+)
+"""Operations that a model of one's own may need for its answer, and that are never the answer itself."""
 
 
 def new_id() -> str:
@@ -109,6 +117,7 @@ class Run:
         "streaming",
         "tentative",
         "tier",
+        "together",
     )
 
     def __init__(
@@ -170,7 +179,9 @@ class Run:
         self.outer_key: Hashable | None = None
         self.outer: Run | None = None
         self.inner: list[Run] = []
-        """The runs of an inner layer that saw the same provider call."""
+        """The runs of an inner layer that saw the same provider call; one list for all that began together."""
+        self.together: list[Run] = []
+        """The runs that began with it in one context, itself among them: what is begun below names none of them."""
         self.finish: Finish | None = None
         self.first_chunk_ns: int | None = None
         self.span: OpenSpan | None = None
@@ -192,10 +203,22 @@ class Run:
             finish = finish._replace(ended_ns=ended_ns, first_chunk_ns=first_chunk_ns)
         self.finish = finish
 
+    @property
+    def answers(self) -> bool:
+        """Whether it may be what an outer layer's call was answered with, and so stand on the bill in its place."""
+        return self.operation not in _BESIDE_AN_ANSWER
+
+    def join(self, other: Run) -> None:
+        """Share what is begun below with a run that began in the same context at the same time."""
+        if not other.together:
+            other.together.append(other)
+        self.inner, self.together = other.inner, other.together
+        self.together.append(self)
+
     def leave_outer(self) -> None:
         """Be no inner run of the outer layer's call any more."""
-        if self.outer is not None:
-            self.outer.inner = [other for other in self.outer.inner if other is not self]
+        if self.outer is not None and self in self.outer.inner:
+            self.outer.inner.remove(self)
 
 
 class RunMap:

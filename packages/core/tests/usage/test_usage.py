@@ -511,6 +511,11 @@ def test_an_unknown_shape_is_read_as_openai_and_flagged() -> None:
     assert reading.flags == ("usage-shape-unknown",)
 
 
+def test_no_usage_has_no_shape() -> None:
+    """A call that was closed without an end would be flagged as if something of it had been read."""
+    assert read_usage("", None).flags == ("usage-missing",)
+
+
 @pytest.mark.parametrize(
     ("shape", "raw", "tier"),
     [

@@ -19,6 +19,7 @@ from farthing.meter import Finish
 from farthing.providers import known_provider
 from farthing.usage import billed_calls
 from farthing.usage.raw import collapse_text
+from farthing_langchain import gemini
 from farthing_langchain.versions import converse_leaves_the_cache_out
 
 if TYPE_CHECKING:
@@ -260,11 +261,16 @@ def _usage(
     for name in ("input_token_details", "output_token_details"):
         if details := plain.get(name):
             plain[name] = dict(details)
+    if metadata.get("model_provider") == gemini.PROVIDER:
+        plain = gemini.with_tool_prompt(plain)
     if _leaves_the_cache_out(metadata):
         into: Mapping[str, Any] = plain.get("input_token_details") or NOTHING
         plain["input_tokens"] += (into.get("cache_read") or 0) + (into.get("cache_creation") or 0)
     has_parts = type(message.content) is not str or bool(message.additional_kwargs)
-    if has_parts and (calls := billed_calls(list(_tool_calls(message)))):
+    calls = billed_calls(list(_tool_calls(message))) if has_parts else []
+    if "grounding_metadata" in metadata:
+        calls += [{"type": "web_search_call"}] * gemini.searches(metadata)
+    if calls:
         return {"usage_metadata": plain, "output": calls}, "langchain", cached
     return plain, "langchain", cached
 
@@ -345,15 +351,21 @@ def is_shared_bill(response: Any) -> bool:
     return output is not None and output.get("token_usage") == {}
 
 
-def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
+def failed(error: BaseException, ended_ns: int, *, uncertain: bool, handled: int | None = None) -> Finish:
     """Read the failure of a model call: a status or a class name, never a text.
 
-    A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know, and
-    neither can a batch of a plain LLM, which may have made requests before the one that failed.
+    A provider that answered with an error status bills nothing; whoever timed out, hung up or left cannot know.
+
+    Args:
+        error: What was raised.
+        ended_ns: Nanoseconds since the epoch.
+        uncertain: Whether a status proves nothing: the answer had begun, so that the status is a word inside it, or a
+            batch of a plain LLM may have made requests before the one that failed.
+        handled: As for `farthing.failures.causes`.
     """
-    status = http_status(error, invented_in=_LITELLM)
+    status = http_status(error, invented_in=_LITELLM, handled=handled)
     if status is not None:
-        billed = None if in_batch else False
+        billed = None if uncertain else False
         return Finish(
             ended_ns,
             outcome="error",
@@ -366,17 +378,23 @@ def failed(error: BaseException, ended_ns: int, *, in_batch: bool) -> Finish:
         outcome = "abandoned"
     elif isinstance(error, CancelledError):
         outcome = "cancelled"
+    # A reply that was paid for and then refused: openai's LengthFinishReasonError keeps it.
+    refused: Any = getattr(error, "completion", None)
     return Finish(
         ended_ns,
         outcome=outcome,
-        error_type=error_type(error, invented_in=_LITELLM),
-        usage=_usage_of_error(error),
+        error_type=error_type(error, invented_in=_LITELLM, handled=handled),
+        usage=_mapping(getattr(refused, "usage", None)),
         usage_shape="openai_chat",
         has_content=True,
+        response_model=_text(getattr(refused, "model", None)),
+        response_id=_text(getattr(refused, "id", None)),
+        service_tier=_text(getattr(refused, "service_tier", None)),
+        finish_reason="length" if refused is not None else None,
     )
 
 
-def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
+def scope_outcome(error: BaseException, handled: int | None) -> tuple[Outcome, str | None]:
     """Say how a chain ended: a consumer or a canceller leaving is no error, and neither is a detour of LangGraph.
 
     Its interrupts and commands to a parent graph leave a node as exceptions of the family GraphBubbleUp.
@@ -386,13 +404,7 @@ def scope_outcome(error: BaseException) -> tuple[Outcome, str | None]:
         return "abandoned", kind.__name__
     if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
         return "success", None
-    return "error", error_type(error, invented_in=_LITELLM)
-
-
-def _usage_of_error(error: BaseException) -> Mapping[str, object] | None:
-    """Give the usage of a reply that was paid for and then refused: openai's LengthFinishReasonError keeps it."""
-    completion: Any = getattr(error, "completion", None)
-    return _mapping(getattr(completion, "usage", None))
+    return "error", error_type(error, invented_in=_LITELLM, handled=handled)
 
 
 def _response_id(message: Any, metadata: Mapping[str, Any], output: Mapping[str, Any]) -> str | None:

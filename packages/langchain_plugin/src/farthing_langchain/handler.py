@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from asyncio import CancelledError
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -18,6 +19,7 @@ from typing_extensions import override
 from farthing.corroboration import wanted
 from farthing.counting import counters
 from farthing.dimensions import canonical_name
+from farthing.failures import handled_now
 from farthing.guard import guarded
 from farthing.runs import CURRENT_CALL
 from farthing.setup import expect_the_end, get_meter
@@ -25,6 +27,7 @@ from farthing_langchain import extract, include_usage
 from farthing_langchain.corroborating import LATEST
 from farthing_langchain.declared import checked_registry, checked_tags
 from farthing_langchain.lineage import Failure, Place, lineage, parent_of
+from farthing_langchain.nesting import nesting
 from farthing_langchain.orphans import end_below, in_event_loop, watch
 from farthing_langchain.repeating import Told
 from farthing_langchain.requested import requested, with_requested
@@ -132,7 +135,7 @@ class FarthingHandler(BaseCallbackHandler):
         lineage.lift_failure(run, lineage.get(run).parent)
         place = lineage.leave(run)
         if place is not None and place.kind == "scope" and meter is not None:
-            outcome, kind = extract.scope_outcome(error)
+            outcome, kind = extract.scope_outcome(error, place.handled)
             meter.finish_scope((_FRAMEWORK, run), outcome=outcome, error_type=kind)
 
     @override
@@ -262,6 +265,8 @@ class FarthingHandler(BaseCallbackHandler):
                 lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt, paid=True))
             if finish.usage is None and run.first_chunk_ns is not None:
                 include_usage.tell_how(run.provider, run.model)
+        if place is not None and place.told is not None and place.told.cut(finish):
+            finish = finish._replace(usage=None)
         meter.finish_call(key, finish, started=late)
 
     @override
@@ -283,10 +288,14 @@ class FarthingHandler(BaseCallbackHandler):
         if member == "follower":
             _merge_into_first(meter, key)
             return
-        if place is not None and (run := meter.runs.get(key)) is not None:
+        run = meter.runs.get(key)
+        if place is not None and run is not None:
             lineage.note_failure(place.parent, Failure(run.operation_id, run.attempt))
+        began = run is not None and run.first_chunk_ns is not None
         late = None if place is not None else partial(self._start_late, run_id.int, parent_run_id, tags)
-        meter.finish_call(key, extract.failed(error, time.time_ns(), in_batch=member is not None), started=late)
+        handled = None if place is None else place.handled
+        finish = extract.failed(error, time.time_ns(), uncertain=began or member is not None, handled=handled)
+        meter.finish_call(key, finish, started=late)
 
     # What several events share.
 
@@ -305,7 +314,7 @@ class FarthingHandler(BaseCallbackHandler):
             above = lineage.get(parent)
             tags = {**above.tags, **self._agents.get(agent or "", {}), **extract.tags_of(metadata, labels)}
             scope = self._open_scope(meter, run, above=above.scope, kind=kind, name=name, tags=tags)
-            lineage.enter(run, Place(scope, agent, parent, "scope", name))
+            lineage.enter(run, Place(scope, agent, parent, "scope", name, handled=handled_now()))
 
     def _below_node(self, node: object, above: Place) -> Mapping[str, object]:
         """Give the declared tags in force below a node that stands below a place."""
@@ -352,12 +361,27 @@ class FarthingHandler(BaseCallbackHandler):
         if meter.enforcing:
             meter.require(how=_HOW, tags=tags, handler_tags=self._tags, parent=above.scope)
         said = requested(asked.provider, prompt, asked.params)
-        place = Place(above.scope, above.agent, parent, "model", None, watch(key), declared, Told(), said)
-        lineage.enter(run, place)
-        outer = (_FRAMEWORK, parent) if above.kind == "model" else CURRENT_CALL.get()
-        is_inner = outer is not None and outer != key and meter.runs.get(outer) is not None
-        if is_inner:  # a model that calls another one: the inner one reaches the provider
-            CURRENT_CALL.set(outer)
+        shared = asked.params if asked.prompts > 1 and asked.params else None
+        lineage.enter(
+            run,
+            Place(
+                above.scope,
+                above.agent,
+                parent,
+                "model",
+                in_task=in_event_loop(),
+                task=watch(key),
+                tags=declared,
+                told=Told(asked.provider),
+                requested=said,
+                shared=shared,
+                thread=get_ident(),
+                handled=handled_now(),
+            ),
+        )
+        stands = nesting(key, parent=parent, shared=shared, meter=meter)
+        if stands.above is not None:  # a model that calls another one: the inner one reaches the provider
+            CURRENT_CALL.set(stands.above)
         labelled = asked.attempt > 1 or above.name == _FALLBACKS
         earlier = lineage.take_failure(parent, expected=labelled or asked.in_agent, labelled=labelled)
         meter.start_call(
@@ -374,8 +398,9 @@ class FarthingHandler(BaseCallbackHandler):
             tier=asked.tier,
             attempt=asked.attempt if earlier is None else earlier.attempt + 1,
             operation_id=None if earlier is None else earlier.operation_id,
-            inner=is_inner,
+            inner=stands.above is not None,
             prompt_bytes=extract.prompt_size(prompt, asked.params) if meter.estimating and prompt else None,
+            together=stands.beside,
         )
         if asked.over_library:
             CURRENT_CALL.set(key)
@@ -399,5 +424,6 @@ def _merge_into_first(meter: Meter, key: tuple[str, int]) -> None:
 
     The first run of the batch carries the usage of all, and their failure; whose prompt cost what, no provider says.
     """
-    if meter.runs.take(key) is not None:
+    if meter.runs.get(key) is not None:
+        meter.withdraw_call(key)
         counters.add("duplicates", "batch")

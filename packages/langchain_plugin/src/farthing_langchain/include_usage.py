@@ -21,6 +21,19 @@ _METHOD: Final = "_should_stream_usage"
 _MARK: Final = "farthing_wrapped"
 _MOST_TOLD: Final = 100
 
+_TELLS_UNASKED: Final = frozenset(
+    {"amazon_bedrock", "anthropic", "anthropic_bedrock", "bedrock", "google_genai", "google_vertexai", "ollama"}
+)
+"""Providers whose streams tell their usage unasked, by LangChain's names."""
+_ASK: Final = (
+    "set stream_usage=True on the model (ChatOpenAI leaves it off where it is given a base_url), or "
+    "FARTHING_ASK_FOR_USAGE=true"
+)
+_UNASKED: Final = (
+    "this provider tells it with the last events of a stream: the stream was cut, something in between dropped them, "
+    "or stream_usage=False is set on the model"
+)
+
 _told: Final[set[tuple[str | None, str | None]]] = set()
 
 
@@ -50,9 +63,9 @@ def tell_how(provider: str | None, model: str | None) -> None:
         return
     _told.add((provider, model))
     log.warning(
-        "farthing: a streamed LangChain call of %s reported no usage, so its cost is unknown; set stream_usage=True "
-        "on the model (ChatOpenAI leaves it off where it is given a base_url), or FARTHING_ASK_FOR_USAGE=true",
+        "farthing: a streamed LangChain call of %s reported no usage, so its cost is unknown; %s",
         " ".join(name for name in (provider, model) if name) or "a model",
+        _UNASKED if provider in _TELLS_UNASKED else _ASK,
     )
 
 

@@ -15,8 +15,10 @@ from farthing.counting import counters
 from farthing.setup import get_meter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator, Mapping
     from uuid import UUID
+    from weakref import ref
 
     from farthing.runs import Run
     from farthing_langchain.repeating import Told
@@ -52,6 +54,14 @@ class Place(NamedTuple):
     """What the pieces of a model call's stream told of its usage."""
     requested: Requested | None = None
     """What a model call's request says of its price, where it says anything."""
+    shared: object = None
+    """What the model calls that were begun together have in common, and no other call has; None if it is one alone."""
+    task: ref[asyncio.Task[object]] | None = None
+    """The task that a model call began in."""
+    thread: int = 0
+    """The thread that it began in."""
+    handled: int | None = None
+    """What was being handled when a scope or a model call began, see `farthing.failures.handled_now`."""
 
 
 _NOWHERE: Final = Place(None, None, None, "leaf")
@@ -97,6 +107,14 @@ class Lineage:
     def get(self, run: int | None) -> Place:
         """Give the place of an open run; an unknown one stands nowhere."""
         return _NOWHERE if run is None else self._places.get(run, _NOWHERE)
+
+    def of_call(self, key: object) -> Place:
+        """Give the place of an open model call by its key in the meter; what is not LangChain's stands nowhere."""
+        match key:
+            case ("langchain", int() as run):
+                return self.get(run)
+            case _:
+                return _NOWHERE
 
     def enter(self, run: int, place: Place) -> None:
         """Put a run in its place."""

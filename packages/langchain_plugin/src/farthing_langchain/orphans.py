@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from farthing.runs import Finish
 from farthing.setup import get_meter
 from farthing_langchain.lineage import lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from farthing.meter import Meter
 
-__all__ = ["end_below", "in_event_loop", "watch"]
+__all__ = ["end_below", "end_forgotten", "in_event_loop", "watch"]
 
 _MANY_KEYS: Final = 64
 
@@ -29,14 +31,12 @@ def in_event_loop() -> bool:
     return asyncio._get_running_loop() is not None  # noqa: SLF001 - in asyncio's __all__; the public one raises: slow
 
 
-def watch(key: tuple[str, int]) -> bool:
-    """See to it that a call ends when its task is cancelled; say whether there is an event loop at all."""
+def watch(key: tuple[str, int]) -> ref[asyncio.Task[object]] | None:
+    """See to it that a call ends when its task is cancelled; give that task."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as above
-    if loop is None:
-        return False
-    task = asyncio.current_task(loop)
+    task = None if loop is None else asyncio.current_task(loop)
     if task is None:
-        return True
+        return None
     keys = _calls_by_task.get(task)
     if keys is None:
         _calls_by_task[task] = keys = set[tuple[str, int]]()
@@ -44,7 +44,20 @@ def watch(key: tuple[str, int]) -> bool:
     elif len(keys) >= _MANY_KEYS:
         keys.intersection_update([known for known in keys if known[1] in lineage])
     keys.add(key)
-    return True
+    return ref(task)
+
+
+def end_forgotten(key: Hashable) -> None:
+    """End a call that is made no more, and those that began together with it: none of them will be reported."""
+    meter = get_meter()
+    run = None if meter is None else meter.runs.get(key)
+    for other in () if run is None else run.together or [run]:
+        match other.key:
+            case ("langchain", int() as number):
+                place = lineage.leave(number)
+                _end(("langchain", number), meter, in_task=place is not None and place.in_task)
+            case _:
+                continue
 
 
 def _end_with_task(task: asyncio.Task[object]) -> None:
@@ -69,6 +82,10 @@ def end_below(run: int, meter: Meter | None) -> None:
                 _end(("langchain", below), meter)
 
 
-def _end(key: tuple[str, int], meter: Meter | None) -> None:
-    if meter is not None and meter.runs.get(key) is not None:
+def _end(key: tuple[str, int], meter: Meter | None, *, in_task: bool = True) -> None:
+    if meter is None or meter.runs.get(key) is None:
+        return
+    if in_task:
         meter.finish_call(key, Finish(time.time_ns(), outcome="cancelled", error_type="CancelledError"))
+    else:
+        meter.finish_call(key, Finish(time.time_ns(), outcome="abandoned", error_type="forgotten"))

@@ -33,15 +33,15 @@ def end_of_replaced(kwargs: dict[str, object], before: Attempt, error: BaseExcep
         return extract.raw_answer(kwargs, ended=now) or Finish(
             now, outcome="error", usage_shape=_FRAMEWORK, error_type=OTHER
         )
-    return extract.failed(error, ended=now)
+    return extract.failed(error, ended=now, handled=before.cause)
 
 
-def failure_just_raised(kwargs: dict[str, object]) -> Finish | None:
+def failure_just_raised(kwargs: dict[str, object], attempt: Attempt) -> Finish | None:
     """Read the failure that LiteLLM reports in `original_response`, as the text of the exception it is handling."""
     error = sys.exc_info()[1]
     if error is None or kwargs.get("original_response") != str(error):
         return None
-    return extract.failed(error, ended=time.time_ns())
+    return extract.failed(error, ended=time.time_ns(), handled=attempt.cause)
 
 
 def discard(meter: Meter, attempt: object) -> None:

@@ -113,7 +113,7 @@ class FarthingLogger(CustomLogger):
         attempt, meter = kwargs.get(STASH), get_meter()
         if meter is None or not isinstance(attempt, Attempt) or attempt.ended or not attempt.may_go_unreported:
             return
-        finish = extract.raw_answer(kwargs, ended=time.time_ns()) or ends.failure_just_raised(kwargs)
+        finish = extract.raw_answer(kwargs, ended=time.time_ns()) or ends.failure_just_raised(kwargs, attempt)
         if finish is not None:
             ends.end_early(meter, attempt, finish)
 
@@ -241,7 +241,7 @@ class FarthingLogger(CustomLogger):
             return
         ended = extract.ended_ns(attempt.started_ns, attempt.mark, end_time, now)
         began = extract.first_chunk_ns(kwargs, 0, attempt.mark) is not None
-        ends.end(meter, attempt, extract.failed(error, ended=ended, began=began))
+        ends.end(meter, attempt, extract.failed(error, ended=ended, began=began, handled=attempt.cause))
         request = extract.request_id(kwargs)
         if request is not None and attempt.operation_id is not None:
             _failures.note(request, Place(attempt.operation_id, attempt.number))

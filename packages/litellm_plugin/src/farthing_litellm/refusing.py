@@ -8,7 +8,7 @@ from litellm.exceptions import BadRequestError
 
 from farthing.errors import AttributionError
 from farthing.guard import guarded
-from farthing.runs import CURRENT_CALL, outer_probes
+from farthing.runs import outer_probes
 from farthing_litellm import extract
 from farthing_litellm.corroborating import corroborated
 from farthing_litellm.first_step import MODEL_AT
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from farthing.meter import Asking, Meter
-    from farthing.runs import Run
 
 __all__ = ["CallRefusedError", "asking", "check", "corroborate", "merged", "require"]
 
@@ -94,7 +93,7 @@ def corroborate(
 def asking(meter: Meter, arguments: Mapping[str, Any], handlers: list[Mapping[str, object]]) -> Asking:
     """Give the tags of a call that is about to be made."""
     asked = extract.asked(extract.before_setup(arguments), meter.policy)
-    return meter.asking(tags=asked.tags, handler_tags=merged(asked, handlers), outer=_outer(meter))
+    return meter.asking(tags=asked.tags, handler_tags=merged(asked, handlers), outer=meter.calling())
 
 
 def merged(asked: extract.Asked, handlers: list[Mapping[str, object]]) -> dict[str, object]:
@@ -103,11 +102,6 @@ def merged(asked: extract.Asked, handlers: list[Mapping[str, object]]) -> dict[s
     for tags in reversed([asked.weak_tags, *handlers]):
         found |= tags
     return found
-
-
-def _outer(meter: Meter) -> Run | None:
-    key = CURRENT_CALL.get()
-    return None if key is None else meter.runs.get(key)
 
 
 def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, object]]) -> None:
@@ -122,7 +116,7 @@ def require(meter: Meter, shaped: dict[str, Any], handlers: list[Mapping[str, ob
         CallRefusedError: A rule that says reject is violated.
     """
     asked = extract.asked(shaped, meter.policy)
-    handler_tags, outer = merged(asked, handlers), _outer(meter)
+    handler_tags, outer = merged(asked, handlers), meter.calling()
     if outer is None and any(probe() is not None for probe in outer_probes):
         return  # a call of a framework above, which has its own gate and names its crews and tasks there
     try:

@@ -89,6 +89,7 @@ def langchain(raw: Raw) -> Facts:
     facts.put_positive("input_audio_tokens", _prefixed(into, "audio"))
     facts.put_positive("input_image_tokens", into.count("image"))
     facts.put_positive("input_video_tokens", into.count("video"))
+    facts.put_positive("input_tool_tokens", into.count("tool_use"))
     facts.put("output_reasoning_tokens", _prefixed(out, "reasoning"))
     facts.put_positive("output_audio_tokens", _prefixed(out, "audio"))
     facts.put_positive("output_image_tokens", out.count("image"))

@@ -80,7 +80,7 @@ def read_usage(shape: str, raw: Mapping[str, object] | None, *, has_content: boo
         Nothing.
     """
     adapter = _ADAPTERS.get(shape)
-    extra = () if adapter else ("usage-shape-unknown",)
+    extra = () if adapter or not raw else ("usage-shape-unknown",)
     try:
         return _read(adapter or providers.openai, raw, extra, has_content=has_content)
     except Exception:  # noqa: BLE001 - a framework object may raise anything from an attribute; the flag says it
