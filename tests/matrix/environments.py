@@ -80,7 +80,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="crewai-litellm-floor",
         packages=("crewai_plugin", "litellm_plugin"),
-        requirements=("crewai[litellm,anthropic,bedrock,google-genai]==1.15.6", "litellm>=1.100,<1.101"),
+        requirements=("crewai[litellm,anthropic,google-genai]==1.15.6", "litellm>=1.100,<1.101"),
         tests=_BOTH_TESTS,
         shows="crewai",
         why="1.15.6 is the first that can be installed beside litellm 1.100: 1.14.7 asks for litellm below 1.84.",

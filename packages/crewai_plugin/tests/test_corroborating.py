@@ -9,7 +9,8 @@ import pytest
 from crewai_bench import Bench, agent, crew, llm, task
 
 import farthing
-from farthing_crewai import ProviderTags
+from farthing_crewai import ProviderTags, refusing
+from farthing_crewai.versions import INSTALLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,11 @@ STORED = {"store": True}
 TAGS = {"feature": "research", "team": "growth", "tenant": "acme"}
 
 
+needs_hooks = pytest.mark.skipif(
+    INSTALLED < refusing.FLOOR, reason="before 1.15.3 nothing tells an interceptor of crewai's whose call it is"
+)
+
+
 @pytest.fixture
 def told(provider: FakeProvider, tmp_path: Path, bench: Bench) -> Iterator[Bench]:
     """Have tags written for both providers."""
@@ -44,6 +50,7 @@ def sent(provider: FakeProvider) -> list[Any]:
     return [body.get("metadata") for body in bodies]
 
 
+@needs_hooks
 def test_crews_tasks_and_agents_are_told_apart(told: Bench, provider: FakeProvider) -> None:
     """What stands on the provider's side must be what stands on the Call: declared, enclosing and process-wide tags."""
     model = llm(additional_params=STORED, interceptor=ProviderTags())
@@ -53,6 +60,7 @@ def test_crews_tasks_and_agents_are_told_apart(told: Bench, provider: FakeProvid
     assert [call.attribution.feature for call in calls] == ["research", "scouting"]
 
 
+@needs_hooks
 @pytest.mark.parametrize("stream", [False, True])
 async def test_async_and_streams(told: Bench, provider: FakeProvider, stream: bool) -> None:
     """The async client has an interceptor of its own, and the same tags in the task of its crew."""
