@@ -153,6 +153,16 @@ def test_what_openrouter_charged_is_billed(bench: Bench, stream: bool) -> None:
     assert (call.provider, call.cost.amount_usd, call.cost.source) == ("openrouter", Decimal("0.0099"), "provider")
 
 
+def test_grounding_of_gemini(bench: Bench) -> None:
+    """A grounded prompt is billed once, whatever was searched for; it stands in the answer alone."""
+    bench.listen(feature="research")
+    bench.provider.script(Reply(web_searches=2))
+    llm("gemini/gemini-2.5-flash").call("hi")
+    (call,) = bench.settled()
+    assert call.usage is not None
+    assert call.usage.web_searches == 1
+
+
 async def test_concurrent_calls_keep_their_own_accounts(bench: Bench) -> None:
     """What is read beside the events would be given to another call."""
     bench.listen(feature="research")

@@ -243,7 +243,7 @@ def health() -> Health:
     return Health(
         configured=standing is not None,
         calls=sum(calls.values()),
-        priced=calls.get("priced", 0) + calls.get("free", 0),
+        priced=calls.get("priced", 0) + calls.get("reported", 0) + calls.get("free", 0),
         unpriced=calls.get("unpriced", 0),
         unreported=calls.get("unreported", 0),
         estimated=calls.get("estimated", 0),

@@ -15,7 +15,7 @@ from crewai.llms import base_llm
 from farthing.estimating import prompt_bytes, text_bytes
 from farthing.failures import OTHER
 from farthing.providers import canonical_provider
-from farthing.usage import billed_calls, preview_tools
+from farthing.usage import billed_calls, grounding_calls, preview_tools
 from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
@@ -225,12 +225,18 @@ def account_of(answer: Any, shape: str) -> Account | None:
         return None
     dump: Any = getattr(found, "model_dump", None) or getattr(found, "as_dict", None)
     usage: dict[str, object] = dict(dump(mode="json", exclude_none=True) if hasattr(found, "model_dump") else dump())
-    calls = billed_calls(getattr(answer, "output", None))
     model: Any = getattr(answer, "model", None) or getattr(answer, "model_version", None)
+    calls = billed_calls(getattr(answer, "output", None)) + grounding_calls(_queries(answer), model)
     tier: Any = getattr(answer, "service_tier", None)
     if calls:
         usage = {"usage": usage, "output": calls, "tools": preview_tools(getattr(answer, "tools", None))}
     return Account(usage, shape, _text(model), _text(tier))
+
+
+def _queries(answer: Any) -> list[object]:
+    """Give what Gemini searched for, to ground its answer."""
+    grounds = [getattr(each, "grounding_metadata", None) for each in getattr(answer, "candidates", None) or ()]
+    return [query for ground in grounds for query in getattr(ground, "web_search_queries", None) or ()]
 
 
 def _shape_of(account: Account, provider: str | None) -> str:

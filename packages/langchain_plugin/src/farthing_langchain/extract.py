@@ -269,7 +269,7 @@ def _usage(
     has_parts = type(message.content) is not str or bool(message.additional_kwargs)
     calls = billed_calls(list(_tool_calls(message))) if has_parts else []
     if "grounding_metadata" in metadata:
-        calls += [{"type": "web_search_call"}] * gemini.searches(metadata)
+        calls += gemini.searches(metadata)
     if calls:
         return {"usage_metadata": plain, "output": calls}, "langchain", cached
     return plain, "langchain", cached

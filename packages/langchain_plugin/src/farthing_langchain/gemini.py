@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from farthing.usage.raw import collapse_text
+from farthing.usage import grounding_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["PROVIDER", "searches", "with_tool_prompt"]
 
 PROVIDER: Final = "google_genai"
-_BY_PROMPT: Final = ("gemini-1", "gemini-2")
-"""Families whose grounding is billed by the grounded prompt; later ones by the search."""
 
 
 def with_tool_prompt(usage: dict[str, Any]) -> dict[str, Any]:
@@ -30,15 +28,8 @@ def with_tool_prompt(usage: dict[str, Any]) -> dict[str, Any]:
     return {**usage, "input_tokens": whole - out, "input_token_details": details}
 
 
-def searches(metadata: Mapping[str, Any]) -> int:
-    """Count the searches of an answer that are billed. Source: Google AI pricing, "Grounding with Google Search".
-
-    Args:
-        metadata: The `response_metadata`; a stream's may hold a search once a piece.
-    """
+def searches(metadata: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Give the searches of an answer that are billed, by its `response_metadata`."""
     grounding: Any = metadata.get("grounding_metadata")
     queries: Any = cast("dict[str, Any]", grounding).get("web_search_queries") if type(grounding) is dict else None
-    found = len(set(cast("list[object]", queries))) if type(queries) is list else 0
-    model: Any = metadata.get("model_name")
-    name = collapse_text(model).rpartition("/")[2] if isinstance(model, str) else ""
-    return min(found, 1) if name.startswith(_BY_PROMPT) else found
+    return grounding_calls(queries, metadata.get("model_name"))

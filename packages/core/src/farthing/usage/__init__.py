@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from farthing.usage.reading import SHAPES, UsageReading, read_usage
-from farthing.usage.tools import billed_calls, preview_tools
+from farthing.usage.tools import billed_calls, grounding_calls, preview_tools
 
-__all__ = ["SHAPES", "UsageReading", "billed_calls", "preview_tools", "read_usage"]
+__all__ = ["SHAPES", "UsageReading", "billed_calls", "grounding_calls", "preview_tools", "read_usage"]

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
-__all__ = ["billed_calls", "counted_calls", "preview_tools"]
+from farthing.usage.raw import collapse_text
+
+__all__ = ["billed_calls", "counted_calls", "grounding_calls", "preview_tools"]
 
 _COUNTS: Final = {
     "web_search_call": "web_searches",
@@ -27,6 +29,8 @@ _SEARCHES: Final = (None, "search")
 A page opened or searched through (`open_page`, `find_in_page`) costs its tokens alone. Source: OpenAI, web search
 guide, "Output and citations": search actions incur a tool call cost.
 """
+
+_BY_PROMPT: Final = ("gemini-1", "gemini-2")
 
 _PREVIEW: Final = "web_search_preview"
 """The first version of the search tool, also by its date (`web_search_preview_2025_03_11`), which has its own price."""
@@ -73,6 +77,23 @@ def preview_tools(tools: object) -> list[Mapping[str, str]]:
     items = cast("Iterable[object]", tools) if isinstance(tools, (list, tuple)) else ()
     kinds = (_field(item, "type") for item in items)
     return [{"type": kind} for kind in kinds if isinstance(kind, str) and kind.startswith(_PREVIEW)]
+
+
+def grounding_calls(queries: object, model: object) -> list[Mapping[str, str]]:
+    """Give the searches of a Gemini answer that are billed, in the shape of `billed_calls`.
+
+    Source: Google AI pricing, "Grounding with Google Search": for Gemini 1 and 2 by the prompt, later by the search.
+
+    Args:
+        queries: `web_search_queries` of the answer's grounding metadata; a stream's may hold one once a piece.
+        model: The one that answered.
+
+    Raises:
+        Nothing of its own.
+    """
+    found = len(set(cast("list[object]", queries))) if isinstance(queries, list) else 0
+    name = collapse_text(model).rpartition("/")[2] if isinstance(model, str) else ""
+    return [{"type": "web_search_call"}] * (min(found, 1) if name.startswith(_BY_PROMPT) else found)
 
 
 def _billed(item: object) -> str | None:
