@@ -122,7 +122,7 @@ class Billing:
             calls.extend(self._billed(run))
         late, self._outer = _split(self._outer, now, everything=final, answered=_is_told_below)
         for outer in late:
-            calls.extend(self._close_inner(outer))
+            calls.extend(self._close_inner(outer, final=final))
         old = self._runs.older_than(self._run_timeout_ns)
         for run in old:
             if run.tentative:
@@ -184,19 +184,26 @@ class Billing:
         else:
             yield from self._billed(run)
 
-    def _close_inner(self, outer: Run) -> Iterator[Call]:
+    def _close_inner(self, outer: Run, *, final: bool) -> Iterator[Call]:
         """Bill what an inner layer began and never reported with what the outer layer saw.
 
         Where the inner layer took back all that it had begun, the outer one is alone and bills itself.
         """
         begun = _answers_below(outer)
+        is_open = False
         for place, inner in enumerate(begun):
-            if inner.finish is None and self._runs.take(inner.key) is not None:
+            if inner.finish is not None:
+                continue
+            if self._runs.take(inner.key) is None:
+                is_open = True  # on another thread it is ending, or being taken back, just now
+            else:
                 paired = outer.together[place] if len(outer.together) == len(begun) else outer
                 inner.finish = paired.finish or outer.finish
                 yield from self._settle(inner)  # it may itself have begun a layer that told all
         if any(inner.finish is not None for inner in begun):
             self._counters.add("duplicates", "layer")
+        elif is_open and not final:
+            self._outer.append((time.monotonic() + _SETTLE_SECONDS, outer))
         else:
             yield from self._billed(outer)
 

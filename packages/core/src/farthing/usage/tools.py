@@ -30,7 +30,7 @@ A page opened or searched through (`open_page`, `find_in_page`) costs its tokens
 guide, "Output and citations": search actions incur a tool call cost.
 """
 
-_BY_PROMPT: Final = ("gemini-1", "gemini-2")
+_BY_PROMPT: Final = ("gemini-1.", "gemini-2.")
 
 _PREVIEW: Final = "web_search_preview"
 """The first version of the search tool, also by its date (`web_search_preview_2025_03_11`), which has its own price."""
