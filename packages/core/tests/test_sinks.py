@@ -8,9 +8,10 @@ import resource
 import shutil
 import stat
 import time
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -29,6 +30,9 @@ from farthing import setup
 from farthing.meter import Finish
 from farthing.testing import capture, read_calls
 from farthing.testing.receiver import OtlpReceiver, ReceivedSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 USAGE = {
     "prompt_tokens": 1000,
@@ -368,34 +372,37 @@ def test_a_relative_folder_is_where_the_process_was_at_its_start(
     assert list(second.iterdir()) == []
 
 
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Generator[None]:
+    """Let the kernel refuse what would make a file larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_full_disk_leaves_no_empty_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It lets a file be made and nothing be put into it; one for each try would fill a folder within a night."""
     monkeypatch.setattr("farthing.sinks.ledger._RETRY_SECONDS", 0.0)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     farthing.configure(ledger=str(tmp_path))
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    with files_of_at_most(0):
         for number in range(5):
             call(number)
             assert farthing.flush() is False
         assert list(tmp_path.glob("calls-*")) == []
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert farthing.flush() is True
     assert len(read_calls(tmp_path)) == 5
 
 
 def test_a_file_that_takes_no_more_is_followed_by_another_one(tmp_path: Path) -> None:
     """The end of the process must lose no line for a limit of one file, while the disk has room."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     farthing.configure(ledger=str(tmp_path))
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    with files_of_at_most(10_000):
         for number in range(40):
             call(number)
         assert farthing.flush() is True
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(read_calls(tmp_path)) == 40
     assert len(list(tmp_path.glob("calls-*"))) > 1
 

@@ -114,9 +114,12 @@ def runtime() -> Runtime:
 
 def _revived() -> Runtime | None:
     """Give a runtime like the last one, for what is still called while the process ends: it delivers at once."""
-    if not is_ending() or _last is None:
-        return None
-    return Runtime(_last.settings, explicit=_last.explicit, providers=_last.telemetry.given, arguments=_last.arguments)
+    return _like(_last) if is_ending() and _last is not None else None
+
+
+def _like(other: Runtime) -> Runtime:
+    """Give a new runtime that is configured as another one was."""
+    return Runtime(other.settings, explicit=other.explicit, providers=other.telemetry.given, arguments=other.arguments)
 
 
 def _found_settings() -> Settings:
@@ -302,15 +305,10 @@ def _after_fork_in_child() -> None:
     counters.reset()
     _ending = threading.Event()
     _ending.set()
+    forked_child_ends_too()
     if standing is not None:
         standing.abandon()
-        _runtime = Runtime(
-            standing.settings,
-            explicit=standing.explicit,
-            providers=standing.telemetry.given,
-            arguments=standing.arguments,
-        )
-        forked_child_ends_too()
+        _runtime = _like(standing)
 
 
 if hasattr(os, "register_at_fork"):

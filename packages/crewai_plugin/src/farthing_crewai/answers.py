@@ -12,7 +12,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from farthing.guard import guarded
-from farthing_crewai.extract import NO_ACCOUNT, Account, account_of, current_call_id
+from farthing_crewai.accounts import NO_ACCOUNT, Account, account_of
+from farthing_crewai.extract import current_call_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,14 +72,15 @@ class Answers:
         if kind in self._attended:
             return
         with self._lock:
-            for base in set(kind.__mro__) - self._attended:
-                self._attended.add(base)
+            bases = set(kind.__mro__) - self._attended
+            for base in bases:
                 for name in _SUMMARISERS.keys() & vars(base).keys():
                     standing: Any = vars(base)[name]
                     if isinstance(standing, staticmethod):
                         setattr(base, name, staticmethod(self._reading(standing.__func__, _SUMMARISERS[name])))
                     else:
                         setattr(base, name, self._reading(standing, _SUMMARISERS[name]))
+            self._attended |= bases  # only now, so that no thread's first call goes by unread
 
     def account_for(self, call_id: str, summary: Mapping[str, object] | None) -> Account:
         """Give what the provider said in the answer that CrewAI made this summary of, and forget the call.

@@ -1,4 +1,4 @@
-"""From CrewAI's events to plain values. Pure: no state, no I/O; the only module of the plugin that knows `Any`.
+"""From CrewAI's events to plain values. Pure: no state, no I/O. Providers' answers are read in accounts.py.
 
 Nothing that may be content is read here: no messages, responses, task descriptions, goals or outputs. Of the text of an
 error only a status code or a class name leaves this module.
@@ -15,25 +15,24 @@ from crewai.llms import base_llm
 from farthing.estimating import prompt_bytes, text_bytes
 from farthing.failures import OTHER
 from farthing.providers import canonical_provider
-from farthing.usage import billed_calls, grounding_calls, preview_tools
+from farthing_crewai.accounts import NO_ACCOUNT, shape_of
 from farthing_crewai.failing import failure
 from farthing_crewai.versions import ANTHROPIC_INPUT_IS_INCLUSIVE, INSTALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
 
+    from farthing_crewai.accounts import Account
+
 __all__ = [
-    "NO_ACCOUNT",
     "NO_REGISTRY",
-    "Account",
     "CallEnd",
     "CallStart",
     "Passage",
     "Registry",
     "ScopeEnd",
     "ScopeStart",
-    "account_of",
     "call_completed",
     "call_failed",
     "call_id",
@@ -43,6 +42,7 @@ __all__ = [
     "passage",
     "scope_end",
     "scope_start",
+    "summary",
     "tags_before",
 ]
 
@@ -84,21 +84,6 @@ class CallStart(NamedTuple):
     """The scopes that this belongs to by its own account, the innermost first."""
     prompt_bytes: int | None = None
     """The size of what is asked, where estimates are wanted."""
-
-
-class Account(NamedTuple):
-    """What a provider itself said of a call."""
-
-    usage: Mapping[str, object] | None = None
-    """Its usage object, or None where it is not known."""
-    shape: str = ""
-    model: str | None = None
-    tier: str | None = None
-    pieces: int = 0
-    """How many answers with usage there were in the call: in a stream, how many of its chunks told it."""
-
-
-NO_ACCOUNT: Final = Account()
 
 
 class CallEnd(NamedTuple):
@@ -186,7 +171,7 @@ def call_completed(
     event: Any,
     *,
     sizes: bool = False,
-    account_for: Callable[[str, Mapping[str, object] | None], Account] = lambda _call_id, _summary: NO_ACCOUNT,
+    account: Account = NO_ACCOUNT,
 ) -> CallEnd:
     """Read an LLMCallCompletedEvent; see `call_started`.
 
@@ -194,15 +179,14 @@ def call_completed(
         source: As there.
         event: As there.
         sizes: Whether the size of the answer is wanted.
-        account_for: Gives the provider's own account of a call, by its id and CrewAI's summary.
+        account: The provider's own, as far as it is known.
     """
-    usage: Any = getattr(event, "usage", None)
-    account = account_for(event.call_id, usage)
+    usage: Any = summary(event)
     end, reason = _call_end(source, event, failed=False), _text(getattr(event, "finish_reason", None))
     if reason is None and end.start.streaming and (account.pieces > 1 or _counts_last(end)):
         usage = None  # it broke off, and this is the count so far
     elif account.usage is not None:
-        usage, end = account.usage, end._replace(usage_shape=_shape_of(account, end.start.provider))
+        usage, end = account.usage, end._replace(usage_shape=shape_of(account, end.start.provider))
     return end._replace(
         received_bytes=text_bytes(getattr(event, "response", None)) if sizes else None,
         usage=None if usage is None else dict(usage),
@@ -211,38 +195,6 @@ def call_completed(
         response_model=account.model,
         tier_served=account.tier,
     )
-
-
-def account_of(answer: Any, shape: str) -> Account | None:
-    """Read a provider's answer: its usage, and what else decides the price; None where it has no usage.
-
-    Args:
-        answer: The object of the provider's SDK: a whole answer or the chunk that has the usage.
-        shape: Of its usage.
-    """
-    found: Any = getattr(answer, "usage", None) or getattr(answer, "usage_metadata", None)
-    if not found:
-        return None
-    dump: Any = getattr(found, "model_dump", None) or getattr(found, "as_dict", None)
-    usage: dict[str, object] = dict(dump(mode="json", exclude_none=True) if hasattr(found, "model_dump") else dump())
-    model: Any = getattr(answer, "model", None) or getattr(answer, "model_version", None)
-    calls = billed_calls(getattr(answer, "output", None)) + grounding_calls(_queries(answer), model)
-    tier: Any = getattr(answer, "service_tier", None)
-    if calls:
-        usage = {"usage": usage, "output": calls, "tools": preview_tools(getattr(answer, "tools", None))}
-    return Account(usage, shape, _text(model), _text(tier))
-
-
-def _queries(answer: Any) -> list[object]:
-    """Give what Gemini searched for, to ground its answer."""
-    grounds = [getattr(each, "grounding_metadata", None) for each in getattr(answer, "candidates", None) or ()]
-    return [query for ground in grounds for query in getattr(ground, "web_search_queries", None) or ()]
-
-
-def _shape_of(account: Account, provider: str | None) -> str:
-    """Know OpenRouter's usage, which says what it charged; CrewAI asks it as any other that speaks as OpenAI does."""
-    is_openrouter = account.shape == "openai_chat" and canonical_provider(provider) == "openrouter"
-    return "openrouter" if is_openrouter else account.shape
 
 
 def _counts_last(end: CallEnd) -> bool:
@@ -341,6 +293,12 @@ def passage(source: Any, event: Any) -> Passage:
 def call_id(event: Any) -> str:
     """Give the id of the model call that an event is about."""
     return str(event.call_id)
+
+
+def summary(event: Any) -> Mapping[str, object] | None:
+    """Give what CrewAI makes of the usage of a call that is completed."""
+    usage: Mapping[str, object] | None = getattr(event, "usage", None)
+    return usage
 
 
 def current_call_id() -> str | None:

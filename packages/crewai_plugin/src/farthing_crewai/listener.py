@@ -198,9 +198,8 @@ class _Bridge:
     def on_completed(self, source: object, event: object) -> None:
         """End a model call that was answered."""
         if _is_live():
-            self.tracker.call_ended(
-                extract.call_completed(source, event, sizes=_wants_sizes(), account_for=self.answers.account_for)
-            )
+            account = self.answers.account_for(extract.call_id(event), extract.summary(event))
+            self.tracker.call_ended(extract.call_completed(source, event, sizes=_wants_sizes(), account=account))
 
     @guarded
     def on_failed(self, source: object, event: object) -> None:
